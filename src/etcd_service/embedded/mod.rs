@@ -1,0 +1,1 @@
+//! An in-process etcd v3 server.

@@ -1,0 +1,4 @@
+//! etcd as a service of the framework.
+
+pub mod embedded;
+pub mod settings;

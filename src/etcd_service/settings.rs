@@ -1,0 +1,1 @@
+//! The `etcd` section of the settings file.

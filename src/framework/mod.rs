@@ -1,0 +1,3 @@
+//! Services as message handlers.
+
+pub mod settings;

@@ -1,0 +1,5 @@
+//! The push manager and the reference Connect-Node and Controller, built as services.
+
+pub mod connect_node;
+pub mod controller;
+pub mod push_manager;

@@ -1,0 +1,3 @@
+//! The push manager.
+
+pub mod settings;

@@ -1,0 +1,1 @@
+//! The `push_manager` section of the settings file.
