@@ -1,0 +1,54 @@
+//! Waiting for a future on a plain thread.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::worker::Pool;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks this thread until `future` is ready. Panics on a worker thread, which would keep the worker from the very
+/// service that is waited for; `what` names the forbidden method.
+pub(crate) fn wait<F: Future>(what: &str, future: F) -> F::Output {
+    assert!(
+        !Pool::is_worker_thread(),
+        "{what} would block a worker thread: inside a handler await the async form instead"
+    );
+    match wait_until(future, None) {
+        Some(output) => output,
+        None => unreachable!("without a limit the wait ends with the future"),
+    }
+}
+
+/// Blocks this thread until `future` is ready or, with `None`, until `limit` has passed.
+pub(crate) fn wait_for<F: Future>(future: F, limit: Duration, now: Instant) -> Option<F::Output> {
+    wait_until(future, Some((now, limit)))
+}
+
+fn wait_until<F: Future>(future: F, limit: Option<(Instant, Duration)>) -> Option<F::Output> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return Some(output);
+        }
+        match limit {
+            None => thread::park(),
+            Some((since, limit)) => {
+                let left = limit.checked_sub(since.elapsed())?;
+                thread::park_timeout(left);
+            }
+        }
+    }
+}

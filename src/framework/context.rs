@@ -1,0 +1,315 @@
+//! The context of a service: what a handler sees, and the cell in which the service lives.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
+use super::exit::{Closed, Exit, ExitReason, Exits};
+use super::frame::{FrameRef, Owner};
+use super::handle::Handle;
+use super::io::Io;
+use super::mailbox::{Ending, Mailbox, Place, Refused};
+use super::message::Message;
+use super::recipient::Deliver;
+use super::run_state::RunState;
+use super::service::{Handler, Options, Service};
+use super::services::Services;
+use super::state::{StateCell, StateGuard};
+use super::sync::UnsafeCell;
+use super::timer::{Sleep, Timer};
+use super::turn::Runner;
+
+/// The number of a service, unique in its [`Million`](super::Million), never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub(crate) u64);
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a handler is given: the way to its service's state, to itself, to the IO runtime and to time.
+///
+/// A handler borrows it, so it cannot be moved into a task or a thread that outlives the handler:
+///
+/// ```compile_fail
+/// # use million::framework::{Cx, Handler, Message, Service};
+/// # struct Account;
+/// # impl Service for Account {}
+/// # struct Audit;
+/// # impl Message for Audit { type Reply = (); }
+/// impl Handler<Audit> for Account {
+///     async fn handle(cx: &Cx<Self>, _: Audit) {
+///         tokio::spawn(async move { cx.stop() }); // does not compile
+///     }
+/// }
+/// ```
+pub struct Cx<S: Service> {
+    pub(crate) run_state: RunState,
+    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef>,
+    pub(crate) runner: UnsafeCell<Runner<S>>,
+    pub(crate) state: StateCell<S>,
+    pub(crate) exit: Exit,
+    pub(crate) options: Options,
+    pub(crate) id: ServiceId,
+    /// Where `services` keeps it.
+    pub(crate) key: usize,
+    pub(crate) services: Services,
+    me: Weak<Self>,
+}
+
+// SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
+// else is `Sync` by itself.
+unsafe impl<S: Service> Sync for Cx<S> {}
+// SAFETY: all that it holds is `Send`.
+unsafe impl<S: Service> Send for Cx<S> {}
+
+impl<S: Service> Cx<S> {
+    pub(crate) fn new(
+        state: S,
+        options: Options,
+        id: ServiceId,
+        key: usize,
+        services: Services,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            run_state: RunState::idle(),
+            mailbox: Mailbox::new(options.mailbox as usize),
+            runner: UnsafeCell::new(Runner::new()),
+            state: StateCell::new(state),
+            exit: Exit::new(),
+            options,
+            id,
+            key,
+            services,
+            me: me.clone(),
+        })
+    }
+
+    /// Exclusive use of the state, until the guard is dropped.
+    ///
+    /// The guard cannot be held across an await; that does not compile. Between two awaits nothing else runs in the
+    /// service, so what is read and written under one guard is consistent. After an await the state may have
+    /// changed: other messages were handled meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If a guard from this service is alive already, and on any other thread than the one that is just running the handler (a
+    /// scoped thread, say).
+    pub fn state(&self) -> StateGuard<'_, S> {
+        self.state.lend(type_name::<S>())
+    }
+
+    /// Runs `f` on the state: [`Cx::state`] as a closure, which cannot be held too long by accident.
+    ///
+    /// # Panics
+    ///
+    /// As [`Cx::state`].
+    pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.state())
+    }
+
+    /// Runs `future` on the IO runtime and waits for its result, while the service goes on with other messages.
+    ///
+    /// This is where everything belongs that talks to the world: sockets, files, other runtimes' futures. It starts at once, whether the
+    /// returned future is awaited or not.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::Panicked`](super::IoError::Panicked) when `future` panicked, [`IoError::ShutDown`](super::IoError::ShutDown) when the IO runtime went away first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned [`Io`] aborts `future` at its next await, so a handler that is killed leaves nothing running. [`Io::detach`] lets it
+    /// go on. Keeping the `Io` in the state makes it a background task of the service.
+    pub fn io<F>(&self, future: F) -> Io<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.services.io(future)
+    }
+
+    /// Waits for `duration`, rounded up to the timer's tick (10 ms by default), while the service goes on with other messages.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it forgets the timer.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.services.sleep(duration)
+    }
+
+    /// Sends `message` to this service after `duration`, rounded up to the timer's tick. It takes its place in the mailbox
+    /// even if that is full, so a timer is never lost while the service lives.
+    ///
+    /// The timer runs until it has fired, is [cancelled](Timer::cancel), or the service ends; dropping the [`Timer`] does not cancel it.
+    pub fn send_after<M>(&self, duration: Duration, message: M) -> Timer
+    where
+        S: Handler<M>,
+        M: Message,
+    {
+        self.services
+            .timers()
+            .send_after(self.me.clone(), duration, message)
+    }
+
+    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`.
+    ///
+    /// A service that cannot keep up is not buried: while the last copy has not been started, ticks are skipped.
+    ///
+    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    pub fn send_every<M>(&self, period: Duration, message: M) -> Timer
+    where
+        S: Handler<M>,
+        M: Message + Clone + Sync,
+    {
+        assert!(
+            period > Duration::ZERO,
+            "Cx::send_every needs a period above zero: a service that is to run all the time awaits in a loop instead"
+        );
+        self.services
+            .timers()
+            .send_every(self.me.clone(), period, message)
+    }
+
+    /// A handle to this service.
+    pub fn handle(&self) -> Handle<S> {
+        Handle::of(self.shared())
+    }
+
+    /// The services of the same `Million`: for spawning and finding others.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The number of this service.
+    pub fn id(&self) -> ServiceId {
+        self.id
+    }
+
+    /// Asks this service to stop, as [`Handle::stop`] does, without waiting for it.
+    pub fn stop(&self) {
+        self.end(Ending::Drain);
+    }
+
+    pub(crate) fn end(&self, ending: Ending) {
+        if self.mailbox.close(ending) {
+            self.schedule();
+        }
+    }
+
+    pub(crate) fn schedule(&self) {
+        if self.run_state.wake() {
+            self.services.schedule(self.shared());
+        }
+    }
+
+    /// Queues a letter even if the mailbox is full. Only for timers.
+    pub(crate) fn push_beyond_capacity<L: Letter<S>>(&self, letter: L) -> bool {
+        let pushed = self
+            .mailbox
+            .push_beyond_capacity(|| Envelope::new(letter))
+            .is_ok();
+        if pushed {
+            self.schedule();
+        }
+        pushed
+    }
+
+    fn shared(&self) -> Arc<Self> {
+        self.me
+            .upgrade()
+            .expect("a context is only reached through its Arc, so that is alive")
+    }
+}
+
+impl<S: Service> Owner for Cx<S> {
+    fn resume(&self, frame: FrameRef) {
+        self.mailbox.resume(frame);
+        self.schedule();
+    }
+}
+
+impl<S: Service> Exits for Cx<S> {
+    fn exit(&self) -> &Exit {
+        &self.exit
+    }
+}
+
+impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
+    fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
+        self.mailbox
+            .try_push(|| Envelope::new(Tell(take(message))))?;
+        self.schedule();
+        Ok(())
+    }
+
+    fn tell_or_wait(
+        &self,
+        message: &mut Option<M>,
+        place: &mut Option<Place>,
+        waker: &std::task::Waker,
+    ) -> Result<(), Refused> {
+        self.mailbox
+            .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
+        self.schedule();
+        Ok(())
+    }
+
+    fn ask_or_wait(
+        &self,
+        ask: &mut Option<(M, ReplySender<M::Reply>)>,
+        place: &mut Option<Place>,
+        waker: &std::task::Waker,
+    ) -> Result<(), Refused> {
+        self.mailbox.push_or_wait(place, waker, || {
+            let (message, reply) = take(ask);
+            Envelope::new(Ask { message, reply })
+        })?;
+        self.schedule();
+        Ok(())
+    }
+
+    fn give_up(&self, place: Place) {
+        self.mailbox.give_up(place);
+    }
+
+    fn services(&self) -> &Services {
+        &self.services
+    }
+
+    fn id(&self) -> ServiceId {
+        self.id
+    }
+
+    fn is_closed(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
+    fn exit_reason(&self) -> Option<ExitReason> {
+        self.exit.reason()
+    }
+
+    fn closed(&self) -> Closed {
+        Closed::of(self.shared())
+    }
+}
+
+fn take<T>(slot: &mut Option<T>) -> T {
+    slot.take()
+        .expect("a message is delivered once, and comes back to its slot only when refused")
+}
+
+impl<S: Service> fmt::Debug for Cx<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cx<{}>({})", type_name::<S>(), self.id)
+    }
+}

@@ -1,0 +1,237 @@
+//! Envelopes: a message on its way, of erased type, without allocation.
+//!
+//! An envelope is a pointer to a table of functions and five words that hold the message and, for a call, the sender of the
+//! reply. What is larger is boxed. It is moved by value, from the sender's stack through the mailbox to the worker,
+//! which opens it: the handler's future is built in a frame.
+
+use std::any::{Any, type_name};
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr;
+use std::task::{Context, Poll};
+
+use super::context::Cx;
+use super::error::CallError;
+use super::frame::{Blocks, Finish, Frame};
+use super::message::Message;
+use super::service::{Handler, Service};
+
+/// A message of this many words travels inline.
+const WORDS: usize = 5;
+
+/// What the handler or its panic is told to.
+pub(crate) type ReplySender<R> = oneshot::Sender<Result<R, CallError>>;
+
+/// Something that can be put into an envelope for `S`: a message and what to do with its reply.
+pub(crate) trait Letter<S: Service>: Send + 'static {
+    /// The type of the message, for logs.
+    fn message() -> &'static str;
+
+    /// Calls the handler and moves its future into a frame. An error is what the call panicked with.
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>>;
+}
+
+pub(crate) struct Envelope<S: Service> {
+    table: &'static Table<S>,
+    letter: [MaybeUninit<usize>; WORDS],
+    _service: PhantomData<fn(S)>,
+}
+
+struct Table<S: Service> {
+    message: fn() -> &'static str,
+    open: unsafe fn(*mut u8, &'static Cx<S>, &mut Blocks) -> Result<Frame, Box<dyn Any + Send>>,
+    drop: unsafe fn(*mut u8),
+}
+
+// SAFETY: an envelope owns a letter, and letters are `Send`.
+unsafe impl<S: Service> Send for Envelope<S> {}
+
+impl<S: Service> Envelope<S> {
+    pub(crate) fn new<L: Letter<S>>(letter: L) -> Self {
+        if Inline::<S, L>::FITS {
+            Self::hold::<L>(letter, Inline::<S, L>::TABLE)
+        } else {
+            Self::hold::<Box<L>>(Box::new(letter), Boxed::<S, L>::TABLE)
+        }
+    }
+
+    /// `table` must be one that reads a `P`.
+    fn hold<P>(payload: P, table: &'static Table<S>) -> Self {
+        let mut letter = [MaybeUninit::uninit(); WORDS];
+        // SAFETY: `P` fits: it is a box, or `Inline::FITS` said so.
+        unsafe { letter.as_mut_ptr().cast::<P>().write(payload) };
+        Self {
+            table,
+            letter,
+            _service: PhantomData,
+        }
+    }
+
+    /// The type of the message.
+    pub(crate) fn message(&self) -> &'static str {
+        (self.table.message)()
+    }
+
+    pub(crate) fn open(
+        self,
+        cx: &'static Cx<S>,
+        blocks: &mut Blocks,
+    ) -> Result<Frame, Box<dyn Any + Send>> {
+        let mut this = ManuallyDrop::new(self);
+        let letter = this.letter.as_mut_ptr().cast::<u8>();
+        // SAFETY: the table is that of the letter, which is handed over: the envelope is not dropped.
+        unsafe { (this.table.open)(letter, cx, blocks) }
+    }
+}
+
+impl<S: Service> Drop for Envelope<S> {
+    fn drop(&mut self) {
+        // SAFETY: the table is that of the letter, which was not handed over.
+        unsafe { (self.table.drop)(self.letter.as_mut_ptr().cast()) };
+    }
+}
+
+struct Inline<S, L>(PhantomData<fn(S, L)>);
+
+impl<S: Service, L: Letter<S>> Inline<S, L> {
+    const FITS: bool =
+        size_of::<L>() <= WORDS * size_of::<usize>() && align_of::<L>() <= align_of::<usize>();
+
+    const TABLE: &'static Table<S> = &Table {
+        message: L::message,
+        // SAFETY: the caller hands over a letter of type `L`.
+        open: |letter, cx, blocks| unsafe { letter.cast::<L>().read() }.open(cx, blocks),
+        // SAFETY: the caller hands over a letter of type `L`.
+        drop: |letter| unsafe { ptr::drop_in_place(letter.cast::<L>()) },
+    };
+}
+
+struct Boxed<S, L>(PhantomData<fn(S, L)>);
+
+impl<S: Service, L: Letter<S>> Boxed<S, L> {
+    const TABLE: &'static Table<S> = &Table {
+        message: L::message,
+        // SAFETY: the caller hands over a boxed letter of type `L`.
+        open: |letter, cx, blocks| (*unsafe { letter.cast::<Box<L>>().read() }).open(cx, blocks),
+        // SAFETY: the caller hands over a boxed letter of type `L`.
+        drop: |letter| unsafe { ptr::drop_in_place(letter.cast::<Box<L>>()) },
+    };
+}
+
+/// A message whose reply nobody waits for.
+pub(crate) struct Tell<M>(pub(crate) M);
+
+impl<S: Handler<M>, M: Message> Letter<S> for Tell<M> {
+    fn message() -> &'static str {
+        type_name::<M>()
+    }
+
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>> {
+        answer(|| S::handle(cx, self.0), Nobody, blocks)
+    }
+}
+
+/// A message whose reply a caller waits for.
+pub(crate) struct Ask<M: Message> {
+    pub(crate) message: M,
+    pub(crate) reply: ReplySender<M::Reply>,
+}
+
+impl<S: Handler<M>, M: Message> Letter<S> for Ask<M> {
+    fn message() -> &'static str {
+        type_name::<M>()
+    }
+
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>> {
+        answer(|| S::handle(cx, self.message), self.reply, blocks)
+    }
+}
+
+/// Who is told what a handler returned, or that it panicked. Dropped untold, it tells that there will be no answer.
+pub(crate) trait Replied<R>: Send + 'static {
+    fn returned(self, reply: R) -> Finish;
+    fn panicked(self);
+}
+
+/// Nobody waits for the reply.
+pub(crate) struct Nobody;
+
+impl<R> Replied<R> for Nobody {
+    fn returned(self, _: R) -> Finish {
+        Ok(())
+    }
+
+    fn panicked(self) {}
+}
+
+impl<R: Send + 'static> Replied<R> for ReplySender<R> {
+    fn returned(self, reply: R) -> Finish {
+        // A caller that has stopped waiting needs no reply.
+        drop(self.send(Ok(reply)));
+        Ok(())
+    }
+
+    fn panicked(self) {
+        drop(self.send(Err(CallError::Panicked)));
+    }
+}
+
+/// Makes the future of a handler and moves it into a frame, together with whom to tell how it ended.
+pub(crate) fn answer<F, T>(
+    make: impl FnOnce() -> F,
+    told: T,
+    blocks: &mut Blocks,
+) -> Result<Frame, Box<dyn Any + Send>>
+where
+    F: Future + Send + 'static,
+    T: Replied<F::Output>,
+{
+    match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(handler) => Ok(Frame::new(
+            blocks,
+            Answer {
+                handler,
+                told: Some(told),
+            },
+        )),
+        Err(panic) => {
+            told.panicked();
+            Err(panic)
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Answer<F, T> {
+        #[pin]
+        handler: F,
+        told: Option<T>,
+    }
+}
+
+impl<F, T> Future for Answer<F, T>
+where
+    F: Future,
+    T: Replied<F::Output>,
+{
+    type Output = Finish;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finish> {
+        let this = self.project();
+        match catch_unwind(AssertUnwindSafe(|| this.handler.poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(reply)) => Poll::Ready(match this.told.take() {
+                Some(told) => told.returned(reply),
+                None => Ok(()),
+            }),
+            Err(panic) => {
+                if let Some(told) = this.told.take() {
+                    told.panicked();
+                }
+                Poll::Ready(Err(panic))
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The services of one `Million`: spawning, naming and finding them.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::context::{Cx, ServiceId};
+use super::environment::Environment;
+use super::error::NameTaken;
+use super::exit::{Closed, ExitReason, Exits};
+use super::handle::Handle;
+use super::io::Io;
+use super::mailbox::Ending;
+use super::registry::Registry;
+use super::service::{Options, Service};
+use super::sync::Mutex;
+use super::timer::{Sleep, Timers};
+use super::turn::Dropped;
+use super::worker::{Pool, Run};
+
+/// The services of one [`Million`](super::Million): a cheap clone that spawns, names and finds them, and reaches the IO
+/// runtime and the timers.
+///
+/// It does not keep the `Million` alive: when that has shut down, what is spawned never starts.
+#[derive(Clone)]
+pub struct Services(Arc<Shared>);
+
+pub(crate) struct Shared {
+    environment: Environment,
+    pool: Arc<Pool>,
+    timers: Arc<Timers>,
+    call_timeout: Duration,
+    registry: Registry,
+    table: Mutex<Table>,
+    /// Told whenever the table has become empty.
+    emptied: Notify,
+}
+
+struct Table {
+    services: Slab<(ServiceId, Arc<dyn Managed>)>,
+    next: u64,
+    closing: bool,
+    dropped: Dropped,
+}
+
+/// A service as its `Million` sees it.
+pub(crate) trait Managed: Exits {
+    fn end(&self, ending: Ending);
+    fn name(&self) -> &'static str;
+    fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
+}
+
+impl<S: Service> Managed for Cx<S> {
+    fn end(&self, ending: Ending) {
+        Cx::end(self, ending);
+    }
+
+    fn name(&self) -> &'static str {
+        type_name::<S>()
+    }
+
+    fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
+        self
+    }
+}
+
+impl Services {
+    pub(crate) fn new(
+        environment: Environment,
+        pool: Arc<Pool>,
+        tick: Duration,
+        call_timeout: Duration,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            timers: Timers::new(environment.clone(), tick),
+            environment,
+            pool,
+            call_timeout,
+            registry: Registry::new(),
+            table: Mutex::new(Table {
+                services: Slab::new(),
+                next: 1,
+                closing: false,
+                dropped: Dropped::default(),
+            }),
+            emptied: Notify::new(),
+        }))
+    }
+
+    /// Starts a service with the default [`Options`]. Its `on_start` runs on a worker; messages sent meanwhile wait for it.
+    ///
+    /// If the `Million` is shutting down the service never starts: its handle is closed, with
+    /// [`ExitReason::NeverStarted`].
+    pub fn spawn<S: Service>(&self, service: S) -> Handle<S> {
+        self.spawn_with(Options::new(), service)
+    }
+
+    /// Starts a service with `options`. See [`Services::spawn`].
+    pub fn spawn_with<S: Service>(&self, options: Options, service: S) -> Handle<S> {
+        let (cx, closing) = {
+            let mut table = self.0.table.lock();
+            let id = ServiceId(table.next);
+            table.next += 1;
+            let closing = table.closing;
+            let entry = table.services.vacant_entry();
+            let cx = Cx::new(service, options, id, entry.key(), self.clone());
+            if !closing {
+                entry.insert((id, cx.clone()));
+            }
+            (cx, closing)
+        };
+        if closing {
+            tracing::warn!(
+                service = type_name::<S>(),
+                "not started: the Million is shutting down"
+            );
+            cx.mailbox.close(Ending::Now);
+            cx.exit.announce(ExitReason::NeverStarted);
+        } else {
+            cx.schedule();
+        }
+        Handle::of(cx)
+    }
+
+    /// Gives a service a name, under which [`Services::find`] finds it while it takes messages.
+    ///
+    /// # Errors
+    ///
+    /// [`NameTaken`] when a live service has the name.
+    pub fn register<S: Service>(&self, name: &str, handle: &Handle<S>) -> Result<(), NameTaken> {
+        self.0.registry.register(name, handle)
+    }
+
+    /// The service called `name`, if it is an `S` and takes messages.
+    pub fn find<S: Service>(&self, name: &str) -> Option<Handle<S>> {
+        self.0.registry.find(name)
+    }
+
+    /// Frees a name. `false`: nobody had it.
+    pub fn unregister(&self, name: &str) -> bool {
+        self.0.registry.unregister(name)
+    }
+
+    /// Runs `future` on the IO runtime, as [`Cx::io`] does, for code outside of services.
+    pub fn io<F>(&self, future: F) -> Io<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Io::start(&self.0.environment, future)
+    }
+
+    /// Waits for `duration`, rounded up to the timer's tick. Under any executor.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::until(Arc::clone(&self.0.timers), self.now().checked_add(duration))
+    }
+
+    /// The time on this `Million`'s clock.
+    pub fn now(&self) -> Instant {
+        self.0.environment.now()
+    }
+
+    /// A random number, for jitter and the choice among equals; not for secrets.
+    pub fn random(&self) -> u64 {
+        self.0.environment.random()
+    }
+
+    /// The tokio runtime that does the IO.
+    pub fn io_runtime(&self) -> &tokio::runtime::Handle {
+        self.0.environment.io()
+    }
+
+    /// How long a call waits unless told otherwise: `session_monitor` in the settings.
+    pub fn call_timeout(&self) -> Duration {
+        self.0.call_timeout
+    }
+
+    /// How many services are alive.
+    pub fn count(&self) -> usize {
+        self.0.table.lock().services.len()
+    }
+
+    pub(crate) fn timers(&self) -> &Arc<Timers> {
+        &self.0.timers
+    }
+
+    pub(crate) fn spawn_thread(
+        &self,
+        name: String,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        self.0.environment.spawn_thread(name, run)
+    }
+
+    pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
+        self.0.pool.schedule(task);
+    }
+
+    pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {
+        let (ended, empty) = {
+            let mut table = self.0.table.lock();
+            table.dropped.messages += dropped.messages;
+            table.dropped.handlers += dropped.handlers;
+            let ended = table.services.try_remove(key);
+            (ended, table.services.is_empty())
+        };
+        if empty {
+            self.0.emptied.notify_waiters();
+        }
+        drop(ended);
+    }
+
+    /// From now on nothing is spawned. Returns the live services, youngest first.
+    pub(crate) fn close(&self) -> Vec<Arc<dyn Managed>> {
+        let mut table = self.0.table.lock();
+        table.closing = true;
+        let by_age: BTreeMap<ServiceId, Arc<dyn Managed>> = table
+            .services
+            .iter()
+            .map(|(_, (id, service))| (*id, Arc::clone(service)))
+            .collect();
+        by_age.into_values().rev().collect()
+    }
+
+    pub(crate) fn kill_all(&self) -> usize {
+        let services: Vec<_> = self
+            .0
+            .table
+            .lock()
+            .services
+            .iter()
+            .map(|(_, (_, service))| Arc::clone(service))
+            .collect();
+        for service in &services {
+            service.end(Ending::Now);
+        }
+        services.len()
+    }
+
+    /// Waits until no service is alive.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let mut emptied = std::pin::pin!(self.0.emptied.notified());
+            emptied.as_mut().enable();
+            if self.0.table.lock().services.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let table = self.0.table.lock();
+        table
+            .services
+            .iter()
+            .map(|(_, (_, service))| service.name())
+            .collect()
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        self.0.table.lock().dropped
+    }
+
+    /// Forgets services whose workers are gone, which otherwise would hold themselves through this.
+    pub(crate) fn forget_all(&self) {
+        let left = std::mem::take(&mut self.0.table.lock().services);
+        drop(left);
+    }
+}
+
+/// Waits for the end of a service as its `Million` sees it.
+pub(crate) fn closed(service: &Arc<dyn Managed>) -> Closed {
+    Closed::of(Arc::clone(service).shared())
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! The state of a service and the guard that lends it.
+//!
+//! Promises, for all safe code:
+//!
+//! - While a guard lives, nothing else reaches the state: a second guard panics, and so does asking on any thread but
+//!   the one that is just running the service.
+//! - A guard is not `Send`, while handlers must be: so it cannot be held across an await, which the compiler checks.
+//!
+//! ```compile_fail
+//! # use million::framework::{Cx, Handler, Message, Service};
+//! # struct Account { balance: u64 }
+//! # impl Service for Account {}
+//! # struct Deposit;
+//! # impl Message for Deposit { type Reply = (); }
+//! impl Handler<Deposit> for Account {
+//!     async fn handle(cx: &Cx<Self>, _: Deposit) {
+//!         let account = cx.state();
+//!         cx.sleep(std::time::Duration::from_secs(1)).await; // the guard is still held: refused
+//!         drop(account);
+//!     }
+//! }
+//! ```
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr;
+
+thread_local! {
+    /// The cell of the service that this thread is just running.
+    static RUNNING: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
+
+pub(crate) struct StateCell<S> {
+    borrowed: Cell<bool>,
+    state: UnsafeCell<Option<S>>,
+}
+
+// SAFETY: `lend` and `take` touch the content only on the thread that is running the service (`RUNNING` names it), and
+// `RunState` lets one thread at a time run it, with a happens-before edge from one to the next. So the state moves from
+// thread to thread, which `S: Send` allows, and is never shared.
+unsafe impl<S: Send> Sync for StateCell<S> {}
+
+impl<S> StateCell<S> {
+    pub(crate) fn new(state: S) -> Self {
+        Self {
+            borrowed: Cell::new(false),
+            state: UnsafeCell::new(Some(state)),
+        }
+    }
+
+    fn key(&self) -> *const () {
+        ptr::from_ref(self).cast()
+    }
+
+    /// Marks this thread as the one that runs the service, until the mark is dropped.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs the service: its `RunState` is running, by this thread.
+    pub(crate) unsafe fn enter(&self) -> Entered<'_> {
+        Entered {
+            before: RUNNING.replace(self.key()),
+            _cell: PhantomData,
+        }
+    }
+
+    /// Lends the state. Panics when it is lent already, and on a thread that does not run the service.
+    pub(crate) fn lend(&self, service: &'static str) -> StateGuard<'_, S> {
+        assert!(
+            RUNNING.get() == self.key(),
+            "the state of {service} was asked for outside its handlers: a handler reaches it on the worker that runs it; from another thread \
+             or task send the service a message"
+        );
+        assert!(
+            !self.borrowed.replace(true),
+            "the state of {service} is lent already in this handler: drop the first guard, or use one guard for both"
+        );
+        // SAFETY: this thread runs the service, and the flag says that no other guard lives.
+        if unsafe { (*self.state.get()).is_none() } {
+            self.borrowed.set(false);
+            panic!("the state of {service} is gone: the service has ended");
+        }
+        StateGuard {
+            cell: self,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// Takes the state out for good.
+    ///
+    /// # Safety
+    ///
+    /// As for [`StateCell::enter`], and no guard lives.
+    pub(crate) unsafe fn take(&self) -> Option<S> {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.state.get()).take() }
+    }
+}
+
+/// While it lives, this thread is the one that runs the service.
+pub(crate) struct Entered<'a> {
+    before: *const (),
+    _cell: PhantomData<&'a ()>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        RUNNING.set(self.before);
+    }
+}
+
+/// Exclusive use of a service's state, until it is dropped. Made by [`Cx::state`](super::Cx::state).
+///
+/// It cannot be held across an await, nor sent to another thread.
+pub struct StateGuard<'a, S> {
+    cell: &'a StateCell<S>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<S> Deref for StateGuard<'_, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        // SAFETY: the guard is unique (the flag), on the thread that runs the service (it is not `Send`), and the state
+        // is there: `lend` saw it, and `take` runs only when no guard lives.
+        unsafe { (*self.cell.state.get()).as_ref().unwrap_unchecked() }
+    }
+}
+
+impl<S> DerefMut for StateGuard<'_, S> {
+    fn deref_mut(&mut self) -> &mut S {
+        // SAFETY: as in `deref`; the guard is borrowed mutably.
+        unsafe { (*self.cell.state.get()).as_mut().unwrap_unchecked() }
+    }
+}
+
+impl<S> Drop for StateGuard<'_, S> {
+    fn drop(&mut self) {
+        self.cell.borrowed.set(false);
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for StateGuard<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

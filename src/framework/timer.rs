@@ -1,0 +1,359 @@
+//! Timers: sleeping, deadlines, and messages that come later.
+//!
+//! ```text
+//! sleep, call timeout, send_after ──set──▶ wheel ◀──advance── driver, a task on the IO runtime
+//!                                                                └──▶ wakes the waiter, or puts the message into the mailbox
+//! ```
+//!
+//! Time is counted in ticks (`timer.ms_per_tick`, 10 ms by default); a deadline is rounded up to one, so nothing fires
+//! early. The driver sleeps until the next tick that has a timer: no timer, no wake-up.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::context::Cx;
+use super::envelope::{Letter, Nobody, Tell, answer};
+use super::environment::Environment;
+use super::frame::{Blocks, Frame};
+use super::message::Message;
+use super::service::Handler;
+use super::sync::Mutex;
+use super::timer_wheel::Wheel;
+
+pub(crate) use super::timer_wheel::TimerKey;
+
+pub(crate) struct Timers {
+    environment: Environment,
+    epoch: Instant,
+    tick: Duration,
+    state: Mutex<State>,
+    earlier: Notify,
+}
+
+struct State {
+    wheel: Wheel<Alarm>,
+    /// When the driver will look next.
+    planned: u64,
+}
+
+enum Alarm {
+    Wake(Waker),
+    Send(Arc<dyn Later>),
+}
+
+/// A message that is sent later.
+trait Later: Send + Sync {
+    /// Sends it. Returns when it is to be sent again, if it is.
+    fn send(&self) -> Option<Duration>;
+    fn cancelled(&self) -> &AtomicBool;
+}
+
+impl Timers {
+    pub(crate) fn new(environment: Environment, tick: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            epoch: environment.now(),
+            environment,
+            tick,
+            state: Mutex::new(State {
+                wheel: Wheel::new(),
+                planned: u64::MAX,
+            }),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// Fires what is due, for ever.
+    pub(crate) async fn drive(self: Arc<Self>) {
+        let mut fired = Vec::new();
+        loop {
+            let mut earlier = pin!(self.earlier.notified());
+            earlier.as_mut().enable();
+            let next = {
+                let mut state = self.state.lock();
+                let now = self.ticks_passed(self.environment.now());
+                state.wheel.advance(now, &mut fired);
+                let next = state.wheel.next_tick();
+                state.planned = next.unwrap_or(u64::MAX);
+                next
+            };
+            for alarm in fired.drain(..) {
+                match alarm {
+                    Alarm::Wake(waker) => waker.wake(),
+                    Alarm::Send(later) => self.send(&later),
+                }
+            }
+            match next.and_then(|tick| self.instant_of(tick)) {
+                Some(instant) => {
+                    let look = pin!(self.environment.sleep_until(instant));
+                    futures::future::select(look, earlier).await;
+                }
+                None => earlier.await,
+            }
+        }
+    }
+
+    fn send(&self, later: &Arc<dyn Later>) {
+        if later.cancelled().load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(again) = later.send() {
+            self.set(
+                self.environment.now() + again,
+                Alarm::Send(Arc::clone(later)),
+            );
+        }
+    }
+
+    /// Ready once `deadline` has passed. `key` keeps the timer from poll to poll; cancel it when the wait is given up.
+    pub(crate) fn poll_deadline(
+        &self,
+        key: &mut Option<TimerKey>,
+        deadline: Instant,
+        waker: &Waker,
+    ) -> Poll<()> {
+        match *key {
+            None => {
+                *key = Some(self.set(deadline, Alarm::Wake(waker.clone())));
+                Poll::Pending
+            }
+            Some(set) => match self.state.lock().wheel.get_mut(set) {
+                Some(Alarm::Wake(known)) => {
+                    known.clone_from(waker);
+                    Poll::Pending
+                }
+                Some(Alarm::Send(_)) | None => Poll::Ready(()),
+            },
+        }
+    }
+
+    pub(crate) fn cancel(&self, key: TimerKey) {
+        let alarm = self.state.lock().wheel.cancel(key);
+        drop(alarm);
+    }
+
+    pub(crate) fn send_after<S, M>(
+        self: &Arc<Self>,
+        service: Weak<Cx<S>>,
+        duration: Duration,
+        message: M,
+    ) -> Timer
+    where
+        S: Handler<M>,
+        M: Message,
+    {
+        let once = Arc::new(Once {
+            service,
+            message: Mutex::new(Some(message)),
+            cancelled: AtomicBool::new(false),
+        });
+        self.start(duration, once)
+    }
+
+    pub(crate) fn send_every<S, M>(
+        self: &Arc<Self>,
+        service: Weak<Cx<S>>,
+        period: Duration,
+        message: M,
+    ) -> Timer
+    where
+        S: Handler<M>,
+        M: Message + Clone + Sync,
+    {
+        let every = Arc::new_cyclic(|me| Every {
+            me: me.clone(),
+            service,
+            period,
+            message,
+            unstarted: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+        });
+        self.start(period, every)
+    }
+
+    fn start(self: &Arc<Self>, after: Duration, later: Arc<dyn Later>) -> Timer {
+        let deadline = self.environment.now().checked_add(after);
+        if let Some(deadline) = deadline {
+            self.set(deadline, Alarm::Send(Arc::clone(&later)));
+        }
+        Timer { later }
+    }
+
+    fn set(&self, deadline: Instant, alarm: Alarm) -> TimerKey {
+        let tick = self.tick_at_or_after(deadline);
+        let (key, earlier) = {
+            let mut state = self.state.lock();
+            let earlier = tick < state.planned;
+            if earlier {
+                state.planned = tick;
+            }
+            (state.wheel.set(tick, alarm), earlier)
+        };
+        if earlier {
+            self.earlier.notify_one();
+        }
+        key
+    }
+
+    fn ticks_passed(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.epoch).as_nanos() / self.tick.as_nanos();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+
+    fn tick_at_or_after(&self, deadline: Instant) -> u64 {
+        let nanos = deadline.saturating_duration_since(self.epoch).as_nanos();
+        // A tick that no clock reaches is as good as any other; the margin keeps the wheel's sums from overflowing.
+        u64::try_from(nanos.div_ceil(self.tick.as_nanos()))
+            .map_or(u64::MAX / 2, |tick| tick.min(u64::MAX / 2))
+    }
+
+    fn instant_of(&self, tick: u64) -> Option<Instant> {
+        let nanos = u128::from(tick).checked_mul(self.tick.as_nanos())?;
+        self.epoch
+            .checked_add(Duration::from_nanos(u64::try_from(nanos).ok()?))
+    }
+}
+
+/// Waits for a time to pass. Made by [`Cx::sleep`](super::Cx::sleep).
+///
+/// # Cancel safety
+///
+/// Dropping it forgets the timer.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Sleep {
+    timers: Arc<Timers>,
+    deadline: Option<Instant>,
+    key: Option<TimerKey>,
+}
+
+impl Sleep {
+    /// `None` sleeps for ever.
+    pub(crate) fn until(timers: Arc<Timers>, deadline: Option<Instant>) -> Self {
+        Self {
+            timers,
+            deadline,
+            key: None,
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        match this.deadline {
+            Some(deadline) => this
+                .timers
+                .poll_deadline(&mut this.key, deadline, cx.waker()),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.timers.cancel(key);
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sleep")
+    }
+}
+
+/// A message that will be sent. Made by [`Cx::send_after`](super::Cx::send_after) and [`Cx::send_every`](super::Cx::send_every). Dropping it
+/// does not cancel it.
+pub struct Timer {
+    later: Arc<dyn Later>,
+}
+
+impl Timer {
+    /// Sends nothing from now on. A message that is in the mailbox already is still handled.
+    pub fn cancel(&self) {
+        self.later.cancelled().store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Timer")
+    }
+}
+
+struct Once<S: Handler<M>, M: Message> {
+    service: Weak<Cx<S>>,
+    message: Mutex<Option<M>>,
+    cancelled: AtomicBool,
+}
+
+impl<S: Handler<M>, M: Message> Later for Once<S, M> {
+    fn send(&self) -> Option<Duration> {
+        if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
+        {
+            service.push_beyond_capacity(Tell(message));
+        }
+        None
+    }
+
+    fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+}
+
+struct Every<S: Handler<M>, M: Message + Clone + Sync> {
+    me: Weak<Self>,
+    service: Weak<Cx<S>>,
+    period: Duration,
+    message: M,
+    /// The last copy lies in the mailbox.
+    unstarted: AtomicBool,
+    cancelled: AtomicBool,
+}
+
+impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
+    fn send(&self) -> Option<Duration> {
+        let service = self.service.upgrade()?;
+        let every = self.me.upgrade()?;
+        if !self.unstarted.swap(true, Ordering::AcqRel)
+            && !service.push_beyond_capacity(Copy { every })
+        {
+            return None;
+        }
+        Some(self.period)
+    }
+
+    fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+}
+
+/// One sending of a periodic message; it is cloned only when it is handled.
+struct Copy<S: Handler<M>, M: Message + Clone + Sync> {
+    every: Arc<Every<S, M>>,
+}
+
+impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
+    fn message() -> &'static str {
+        type_name::<M>()
+    }
+
+    fn open(
+        self,
+        cx: &'static Cx<S>,
+        blocks: &mut Blocks,
+    ) -> Result<Frame, Box<dyn std::any::Any + Send>> {
+        self.every.unstarted.store(false, Ordering::Release);
+        answer(|| S::handle(cx, self.every.message.clone()), Nobody, blocks)
+    }
+}

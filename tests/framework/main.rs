@@ -1,0 +1,3 @@
+//! The framework's promises, through its public API.
+
+mod calls;
