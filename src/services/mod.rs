@@ -2,4 +2,5 @@
 
 pub mod connect_node;
 pub mod controller;
+pub mod generated;
 pub mod push_manager;
