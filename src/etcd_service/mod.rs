@@ -2,3 +2,7 @@
 
 pub mod embedded;
 pub mod settings;
+
+mod discovery;
+
+pub use discovery::{Node, NodeDown, NodeUp, Synchronized};

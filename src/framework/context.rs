@@ -143,6 +143,20 @@ impl<S: Service> Cx<S> {
         self.services.sleep(duration)
     }
 
+    /// Tells this service itself `message`: for work that a handler begins and does not wait for, so that it can answer
+    /// at once.
+    ///
+    /// The message takes its place in the mailbox even if that is full, and also while the service drains, so what was
+    /// begun is finished. A handler that does this for each message it handles has to see to a bound itself. A service that was
+    /// killed drops it.
+    pub fn notify<M>(&self, message: M)
+    where
+        S: Handler<M>,
+        M: Message,
+    {
+        self.push_beyond_capacity(Ending::Drain, Tell(message));
+    }
+
     /// Sends `message` to this service after `duration`, rounded up to the timer's tick. It takes its place in the mailbox
     /// even if that is full, so a timer is never lost while the service lives.
     ///
@@ -212,11 +226,11 @@ impl<S: Service> Cx<S> {
         }
     }
 
-    /// Queues a letter even if the mailbox is full. Only for timers.
-    pub(crate) fn push_beyond_capacity<L: Letter<S>>(&self, letter: L) -> bool {
+    /// Queues a letter even if the mailbox is full. Only for what the service itself has asked for.
+    pub(crate) fn push_beyond_capacity<L: Letter<S>>(&self, until: Ending, letter: L) -> bool {
         let pushed = self
             .mailbox
-            .push_beyond_capacity(|| Envelope::new(letter))
+            .push_beyond_capacity(until, || Envelope::new(letter))
             .is_ok();
         if pushed {
             self.schedule();

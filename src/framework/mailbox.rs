@@ -9,8 +9,8 @@
 //! Promises:
 //!
 //! - Messages leave in the order in which they came, and each once.
-//! - At most `capacity` messages are queued or taken but not started; [`Mailbox::push_beyond_capacity`] is for timers
-//!   alone, whose number bounds it.
+//! - At most `capacity` messages are queued or taken but not started; [`Mailbox::push_beyond_capacity`] is for
+//!   timers and for what a service tells itself, whose number bounds it.
 //! - Senders that wait for room get it in the order in which they began to wait, and nobody overtakes them. A sender
 //!   that gives up passes its room on.
 //! - Once closed, every push is refused with its message, and every waiting sender is woken to hear it.
@@ -145,10 +145,15 @@ impl<E, R> Mailbox<E, R> {
         Ok(())
     }
 
-    /// Queues the message that `make` yields even if the mailbox is full.
-    pub(crate) fn push_beyond_capacity(&self, make: impl FnOnce() -> E) -> Result<(), Refused> {
+    /// Queues the message that `make` yields even if the mailbox is full, unless the service is told to end more
+    /// strongly than `until`.
+    pub(crate) fn push_beyond_capacity(
+        &self,
+        until: Ending,
+        make: impl FnOnce() -> E,
+    ) -> Result<(), Refused> {
         let mut inner = self.inner.lock();
-        if inner.ending != Ending::No {
+        if inner.ending > until {
             return Err(Refused::Closed);
         }
         inner.queue.push_back(make());

@@ -23,6 +23,7 @@ use super::context::Cx;
 use super::envelope::{Letter, Nobody, Tell, answer};
 use super::environment::Environment;
 use super::frame::{Blocks, Frame};
+use super::mailbox::Ending;
 use super::message::Message;
 use super::service::Handler;
 use super::sync::Mutex;
@@ -301,7 +302,7 @@ impl<S: Handler<M>, M: Message> Later for Once<S, M> {
     fn send(&self) -> Option<Duration> {
         if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
         {
-            service.push_beyond_capacity(Tell(message));
+            service.push_beyond_capacity(Ending::No, Tell(message));
         }
         None
     }
@@ -326,7 +327,7 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
         let service = self.service.upgrade()?;
         let every = self.me.upgrade()?;
         if !self.unstarted.swap(true, Ordering::AcqRel)
-            && !service.push_beyond_capacity(Copy { every })
+            && !service.push_beyond_capacity(Ending::No, Copy { every })
         {
             return None;
         }
