@@ -2,7 +2,7 @@
 //!
 //! `MILLION_UPDATE_GENERATED=1 cargo test --test generated` writes the files in place of comparing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use million::services::generated::{FILE_DESCRIPTOR_SET, protocol, pubsub};
@@ -92,7 +92,7 @@ fn the_generated_code_is_what_the_protocols_say() {
     }
 
     let old = files(&committed());
-    let differing: Vec<&String> = fresh
+    let differing: BTreeSet<&String> = fresh
         .keys()
         .chain(old.keys())
         .filter(|name| fresh.get(*name) != old.get(*name))

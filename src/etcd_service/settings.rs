@@ -1,1 +1,312 @@
 //! The `etcd` section of the settings file.
+
+mod raw;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::framework::settings::{Address, Document, SettingsError};
+
+pub(crate) use raw::RawEtcd;
+use raw::{RawAuth, RawTls};
+
+/// Name of the section.
+const SECTION: &str = "etcd";
+/// What stands for the server in this process.
+const EMBEDDED: &str = "embedded";
+/// A caller who waits longer than ten minutes for etcd does not wait for etcd.
+const MAX_TIMEOUT_MS: u64 = 600_000;
+/// A shorter interval would itself be load; a longer one than an hour checks nothing.
+const HEARTBEAT_CHECK_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
+
+/// Where etcd is and how to speak with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSettings {
+    endpoints: Endpoints,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    heartbeat_check_interval: Duration,
+    auth: Option<Auth>,
+    tls: Option<Tls>,
+}
+
+impl EtcdSettings {
+    /// Reads and checks the section `etcd`; what is left out takes its default.
+    ///
+    /// # Errors
+    ///
+    /// A key is unknown, a value has the wrong type or is out of range, an endpoint is none, or the settings for TLS
+    /// contradict the endpoints.
+    pub fn from_document(document: &Document) -> Result<Self, SettingsError> {
+        let raw: RawEtcd = document.section_or_default(SECTION).map_err(hide_auth)?;
+        let millis = |key, value, range| {
+            document
+                .in_range(key, value, range)
+                .map(Duration::from_millis)
+        };
+
+        let tls = check_tls(document, raw.tls)?;
+        Ok(Self {
+            endpoints: check_endpoints(document, &raw.endpoints.0, tls.is_some())?,
+            connect_timeout: millis(
+                "etcd.connect_timeout",
+                raw.connect_timeout,
+                1..=MAX_TIMEOUT_MS,
+            )?,
+            request_timeout: millis(
+                "etcd.request_timeout",
+                raw.request_timeout,
+                1..=MAX_TIMEOUT_MS,
+            )?,
+            heartbeat_check_interval: millis(
+                "etcd.heartbeat_check_interval_ms",
+                raw.heartbeat_check_interval_ms,
+                HEARTBEAT_CHECK_MS,
+            )?,
+            auth: check_auth(document, raw.auth)?,
+            tls,
+        })
+    }
+
+    /// Where etcd is.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// How long a connection may take to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// How long a request may take, its answer included.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// How often registrations and their leases are looked over.
+    pub fn heartbeat_check_interval(&self) -> Duration {
+        self.heartbeat_check_interval
+    }
+
+    /// Who logs in, if anyone. The embedded server asks nobody.
+    pub fn auth(&self) -> Option<&Auth> {
+        self.auth.as_ref()
+    }
+
+    /// How connections are encrypted, if they are. The one to the embedded server never is: it stays on loopback.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+}
+
+impl Default for EtcdSettings {
+    fn default() -> Self {
+        Self::from_document(&Document::default())
+            .expect("the defaults are valid, which a test holds")
+    }
+}
+
+/// Where etcd is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// In this process, in memory.
+    Embedded,
+    /// At these addresses, of which there is at least one.
+    Remote(Vec<Endpoint>),
+}
+
+/// One server of etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    tls: bool,
+    address: Address,
+}
+
+impl Endpoint {
+    /// The address to dial.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// The endpoint as an URI, `http://host:port` or `https://host:port`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}", self.address)
+    }
+}
+
+/// Who logs in. Shown by `Debug` without the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Auth {
+    username: String,
+    password: String,
+}
+
+impl Auth {
+    /// The name, not empty.
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// The password, not empty.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Auth")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How connections are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    ca_file: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    /// PEM file of the authority that signed the server's certificate; without one, those of the system count.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// PEM files of the certificate and the key that the client shows, if it shows any.
+    pub fn identity(&self) -> Option<(&Path, &Path)> {
+        self.identity
+            .as_ref()
+            .map(|(cert, key)| (cert.as_path(), key.as_path()))
+    }
+}
+
+fn check_endpoints(
+    document: &Document,
+    texts: &[String],
+    tls: bool,
+) -> Result<Endpoints, SettingsError> {
+    let invalid = |problem: String| document.invalid("etcd.endpoints", problem);
+    let texts: Vec<&str> = texts
+        .iter()
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect();
+    match texts.as_slice() {
+        [] => Err(invalid(format!(
+            "names no endpoint; write host:port, or {EMBEDDED} for a server in this process"
+        ))),
+        [EMBEDDED] => Ok(Endpoints::Embedded),
+        texts if texts.contains(&EMBEDDED) => Err(invalid(format!(
+            "{EMBEDDED} cannot stand beside other endpoints; keep one or the other"
+        ))),
+        texts => texts
+            .iter()
+            .map(|text| check_endpoint(text, tls).map_err(invalid))
+            .collect::<Result<_, _>>()
+            .map(Endpoints::Remote),
+    }
+}
+
+fn check_endpoint(text: &str, tls: bool) -> Result<Endpoint, String> {
+    if text.contains('@') {
+        // Not shown: what stands before the sign is a password.
+        return Err(
+            "an endpoint holds no user; write name and password under etcd.auth".to_owned(),
+        );
+    }
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest.strip_suffix('/').unwrap_or(rest)),
+        None => (None, text),
+    };
+    match (scheme, tls) {
+        (None, _) | (Some("http"), false) | (Some("https"), true) => {}
+        (Some("https"), false) => {
+            return Err(format!(
+                "`{text}` needs TLS, which etcd.tls.insecure turns off; write insecure: false there, or http:// here"
+            ));
+        }
+        (Some("http"), true) => {
+            return Err(format!(
+                "`{text}` has no TLS, which etcd.tls.insecure: false asks for; write https:// here, or insecure: true there"
+            ));
+        }
+        (Some(_), _) => {
+            return Err(format!(
+                "`{text}` begins neither with http:// nor with https://"
+            ));
+        }
+    }
+    let address = rest.parse().map_err(|error| format!("{error}"))?;
+    Ok(Endpoint { tls, address })
+}
+
+fn check_auth(document: &Document, raw: RawAuth) -> Result<Option<Auth>, SettingsError> {
+    match (raw.username.is_empty(), raw.password.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some(Auth {
+            username: raw.username,
+            password: raw.password,
+        })),
+        (true, false) => Err(document.invalid(
+            "etcd.auth.username",
+            "is empty beside a password; name the user",
+        )),
+        (false, true) => Err(document.invalid(
+            "etcd.auth.password",
+            "is empty beside a user; write the password",
+        )),
+    }
+}
+
+fn check_tls(document: &Document, raw: RawTls) -> Result<Option<Tls>, SettingsError> {
+    let file = |name: String| {
+        Some(name)
+            .filter(|name| !name.is_empty())
+            .map(PathBuf::from)
+    };
+    if raw.insecure {
+        return Ok(None);
+    }
+    let identity = match (file(raw.cert_file), file(raw.key_file)) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(document.invalid(
+                "etcd.tls.cert_file",
+                "needs its key; name the file in etcd.tls.key_file",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(document.invalid(
+                "etcd.tls.key_file",
+                "needs its certificate; name the file in etcd.tls.cert_file",
+            ));
+        }
+    };
+    Ok(Some(Tls {
+        ca_file: file(raw.ca_file),
+        identity,
+    }))
+}
+
+/// Takes the value out of an error about `etcd.auth`, for it may be the password.
+fn hide_auth(error: SettingsError) -> SettingsError {
+    match error {
+        SettingsError::Invalid { place, key, .. } if key.starts_with("etcd.auth") => {
+            SettingsError::Invalid {
+                place,
+                key,
+                problem: "must be a mapping of username and password, both texts".to_owned(),
+            }
+        }
+        other => other,
+    }
+}

@@ -3,4 +3,6 @@
 pub mod connect_node;
 pub mod controller;
 pub mod generated;
+pub mod logging;
 pub mod push_manager;
+pub mod settings;

@@ -1,1 +1,3 @@
 //! The reference Connect-Node.
+
+pub mod settings;

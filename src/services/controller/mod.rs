@@ -1,1 +1,3 @@
 //! The reference Controller.
+
+pub mod settings;
