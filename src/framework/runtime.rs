@@ -16,6 +16,7 @@ use super::environment::Environment;
 use super::error::BuildError;
 use super::mailbox::Ending;
 use super::services::{self, Services};
+use super::settings::Settings;
 use super::sync::Mutex;
 use super::worker::Pool;
 
@@ -69,6 +70,14 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Takes workers, IO threads, tick and call timeout from a settings file.
+    pub fn settings(self, settings: &Settings) -> Self {
+        self.workers(settings.workers())
+            .io_threads(settings.io_threads())
+            .tick(settings.tick())
+            .call_timeout(settings.call_timeout())
+    }
+
     /// How many workers run services. Default 0: as many as there are cores. At most 1024.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
