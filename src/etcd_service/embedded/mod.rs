@@ -28,6 +28,11 @@
 //!
 //! TLS, authentication (the `Auth` service answers "authentication is not enabled"), membership changes, snapshots and
 //! the server-side lock and election services. `etcdctl lock` and `elect` work: they are made of KV, lease and watch.
+//!
+//! # With `etcdctl` 3.4
+//!
+//! Give it `--endpoints HOST:PORT`. With `http://` before it everything works but `endpoint status`, `endpoint hashkv` and
+//! `defrag`: there that client sends the whole URL as the HTTP/2 authority, which the transport refuses as malformed.
 
 #![forbid(unsafe_code)]
 

@@ -88,8 +88,13 @@ fn check_writes(ops: &[PbTxnRequestOp]) -> Result<Writes<'_>, Refusal> {
     let mut writes = Writes::default();
     for op in ops {
         if let Some(PbTxnOpRequest::RequestDeleteRange(request)) = &op.request {
-            let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-            writes.deletes.push(range);
+            let (key, end) = (request.key.clone(), request.range_end.clone());
+            writes.deletes.push(if end.is_empty() {
+                KeyRange::Single(key)
+            } else {
+                // etcd takes the ends literally here, so "from this key on" (a zero byte) holds no key and forbids no put.
+                KeyRange::Between(key, end)
+            });
         }
     }
     for op in ops {
