@@ -288,7 +288,7 @@ fn an_operators_questions_are_answered() {
     assert_eq!(shell.ok(&["alarm", "list"]), "");
     assert!(
         shell
-            .fails(&["member", "add", "other"])
+            .fails(&["member", "add", "other", "--peer-urls=http://127.0.0.1:1"])
             .contains("one member")
     );
 }

@@ -248,3 +248,105 @@ pub(super) fn check_delete(request: &PbDeleteRequest) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use etcd_client::proto::{PbTxnOpRequest, PbTxnRequestOp};
+
+    use super::*;
+
+    fn put_request(key: u8, value: u8) -> PbPutRequest {
+        PbPutRequest {
+            key: vec![key],
+            value: vec![value],
+            ..PbPutRequest::default()
+        }
+    }
+
+    fn watch_of(id: i64, keys: KeyRange, start_revision: i64) -> WatchSpec {
+        WatchSpec {
+            id,
+            keys,
+            start_revision,
+            previous: false,
+            puts: true,
+            deletes: true,
+            fragment: false,
+            progress: false,
+        }
+    }
+
+    #[test]
+    fn a_watcher_far_behind_reads_in_pieces_that_never_split_a_revision() {
+        let mut store = Store::new(EmbeddedOptions::default());
+        for turn in 0..2500u32 {
+            let op = |key: u8| PbTxnRequestOp {
+                request: Some(PbTxnOpRequest::RequestPut(put_request(key, turn as u8))),
+            };
+            let request = PbTxnRequest {
+                success: vec![op(b'a'), op(b'b')],
+                ..PbTxnRequest::default()
+            };
+            store.txn(request).expect("it is a fine transaction");
+        }
+        let stream = store.open_stream();
+        let all = watch_of(0, KeyRange::From(vec![0]), 1);
+        store.watch(stream, all).expect("the range is not empty");
+        let mut pieces = Vec::new();
+        while let Delivery::Events {
+            events, revision, ..
+        } = store.deliver(stream)
+        {
+            let last = events.last().map(|(record, _)| record.mod_revision);
+            assert_eq!(events.len() % 2, 0);
+            assert!(last <= Some(revision));
+            pieces.push(events.len());
+        }
+        assert!(pieces.len() >= 3, "{pieces:?}");
+        assert_eq!(pieces.iter().sum::<usize>(), 5000);
+    }
+
+    #[test]
+    fn a_watcher_that_a_compaction_overtakes_is_canceled_and_one_that_read_all_is_not() {
+        let mut store = Store::new(EmbeddedOptions::default().history_revisions(10));
+        let stream = store.open_stream();
+        let watch = |key: u8| watch_of(i64::from(key), KeyRange::Single(vec![key]), 0);
+        store.watch(stream, watch(b'a')).expect("the id is free");
+        store.watch(stream, watch(b'b')).expect("the id is free");
+        for turn in 0..100 {
+            store
+                .put(put_request(b'a', turn))
+                .expect("it is a fine put");
+        }
+        assert!(matches!(
+            store.deliver(stream),
+            Delivery::Compacted {
+                id: 97,
+                compacted: 92
+            }
+        ));
+        assert!(matches!(store.deliver(stream), Delivery::Idle));
+        store.put(put_request(b'b', 0)).expect("it is a fine put");
+        assert!(matches!(
+            store.deliver(stream),
+            Delivery::Events { id: 98, .. }
+        ));
+    }
+
+    #[test]
+    fn a_full_store_refuses_puts_until_something_is_deleted() {
+        let mut store = Store::new(EmbeddedOptions::default().quota_bytes(100));
+        store.put(put_request(b'a', 1)).expect("it is empty yet");
+        let refused = store.put(put_request(b'b', 1)).map(drop);
+        assert_eq!(refused, Err(Refusal::NoSpace));
+        store
+            .delete(PbDeleteRequest {
+                key: vec![b'a'],
+                ..PbDeleteRequest::default()
+            })
+            .expect("a delete always works");
+        store
+            .put(put_request(b'b', 1))
+            .expect("there is room again");
+    }
+}
