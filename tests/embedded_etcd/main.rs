@@ -4,6 +4,7 @@
 //! - `watching`, `leasing`: what a script cannot show, because it is about time and load.
 //! - `ctl`: `etcdctl` as an operator uses it.
 //! - `lifecycle`: start, stop, drop, and what goes wrong at a start.
+//! - `real`: the helper that runs a real etcd.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,6 +13,7 @@ mod conformance;
 mod ctl;
 mod leasing;
 mod lifecycle;
+mod real;
 mod watching;
 
 use std::future::Future;
