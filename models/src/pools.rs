@@ -96,7 +96,7 @@ fn tasks_that_a_worker_schedules_are_all_run() {
 
 #[test]
 fn two_from_outside_against_two_workers_that_park() {
-    model(2, || {
+    model(1, || {
         let pool = Arc::new(Pool::new(2));
         let all = Arc::new(AtomicUsize::new(0));
         let outside = {

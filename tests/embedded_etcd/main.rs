@@ -7,6 +7,10 @@
 //! - `real`: the helper that runs a real etcd.
 
 #[path = "../support/mod.rs"]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure real time and start plain threads"
+)]
 mod support;
 
 mod conformance;
