@@ -4,7 +4,7 @@
 //! reply. What is larger is boxed. It is moved by value, from the sender's stack through the mailbox to the worker,
 //! which opens it: the handler's future is built in a frame.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use super::context::Cx;
 use super::error::CallError;
-use super::frame::{Blocks, Finish, Frame};
+use super::frame::{Blocks, Finish, Frame, Panic};
 use super::message::Message;
 use super::service::{Handler, Service};
 
@@ -24,13 +24,16 @@ const WORDS: usize = 5;
 /// What the handler or its panic is told to.
 pub(crate) type ReplySender<R> = oneshot::Sender<Result<R, CallError>>;
 
+/// A handler's future in its frame, or what the handler panicked with before there was one.
+pub(crate) type Opened = Result<Frame, Panic>;
+
 /// Something that can be put into an envelope for `S`: a message and what to do with its reply.
 pub(crate) trait Letter<S: Service>: Send + 'static {
     /// The type of the message, for logs.
     fn message() -> &'static str;
 
     /// Calls the handler and moves its future into a frame. An error is what the call panicked with.
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>>;
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened;
 }
 
 pub(crate) struct Envelope<S: Service> {
@@ -41,7 +44,7 @@ pub(crate) struct Envelope<S: Service> {
 
 struct Table<S: Service> {
     message: fn() -> &'static str,
-    open: unsafe fn(*mut u8, &'static Cx<S>, &mut Blocks) -> Result<Frame, Box<dyn Any + Send>>,
+    open: unsafe fn(*mut u8, &'static Cx<S>, &mut Blocks) -> Opened,
     drop: unsafe fn(*mut u8),
 }
 
@@ -74,11 +77,7 @@ impl<S: Service> Envelope<S> {
         (self.table.message)()
     }
 
-    pub(crate) fn open(
-        self,
-        cx: &'static Cx<S>,
-        blocks: &mut Blocks,
-    ) -> Result<Frame, Box<dyn Any + Send>> {
+    pub(crate) fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
         let mut this = ManuallyDrop::new(self);
         let letter = this.letter.as_mut_ptr().cast::<u8>();
         // SAFETY: the table is that of the letter, which is handed over: the envelope is not dropped.
@@ -128,7 +127,7 @@ impl<S: Handler<M>, M: Message> Letter<S> for Tell<M> {
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>> {
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
         answer(|| S::handle(cx, self.0), Nobody, blocks)
     }
 }
@@ -144,7 +143,7 @@ impl<S: Handler<M>, M: Message> Letter<S> for Ask<M> {
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Result<Frame, Box<dyn Any + Send>> {
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
         answer(|| S::handle(cx, self.message), self.reply, blocks)
     }
 }
@@ -179,11 +178,7 @@ impl<R: Send + 'static> Replied<R> for ReplySender<R> {
 }
 
 /// Makes the future of a handler and moves it into a frame, together with whom to tell how it ended.
-pub(crate) fn answer<F, T>(
-    make: impl FnOnce() -> F,
-    told: T,
-    blocks: &mut Blocks,
-) -> Result<Frame, Box<dyn Any + Send>>
+pub(crate) fn answer<F, T>(make: impl FnOnce() -> F, told: T, blocks: &mut Blocks) -> Opened
 where
     F: Future + Send + 'static,
     T: Replied<F::Output>,

@@ -32,8 +32,11 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use super::sync::UnsafeCell;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
+/// What a panic carries.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
 /// How a future ended: with nothing to say, or with what it panicked with.
-pub(crate) type Finish = Result<(), Box<dyn Any + Send>>;
+pub(crate) type Finish = Result<(), Panic>;
 
 /// Hears that a frame of its own can go on.
 pub(crate) trait Owner: Send + Sync {

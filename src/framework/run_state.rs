@@ -68,7 +68,8 @@ impl RunState {
         {
             return false;
         }
-        self.0.store(SCHEDULED, Ordering::Release);
+        // A swap and not a store: it takes part in the order of the wakes that it overwrites.
+        self.0.swap(SCHEDULED, Ordering::AcqRel);
         true
     }
 }

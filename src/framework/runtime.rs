@@ -62,6 +62,7 @@ struct Worker {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
+    name: String,
     workers: usize,
     io_threads: usize,
     tick: Duration,
@@ -76,6 +77,13 @@ impl Builder {
             .io_threads(settings.io_threads())
             .tick(settings.tick())
             .call_timeout(settings.call_timeout())
+    }
+
+    /// What the names of the threads begin with. Default `million`: the workers are `million-0`, `million-1`, …, those of
+    /// the IO runtime `million-io`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// How many workers run services. Default 0: as many as there are cores. At most 1024.
@@ -119,7 +127,7 @@ impl Builder {
             None => Some(
                 runtime::Builder::new_multi_thread()
                     .worker_threads(self.io_threads.max(1))
-                    .thread_name("million-io")
+                    .thread_name(format!("{}-io", self.name))
                     .enable_all()
                     .build()
                     .map_err(|source| BuildError::IoRuntime { source })?,
@@ -159,7 +167,7 @@ impl Builder {
             let (ended, hears) = oneshot::async_channel();
             let (pool, io) = (Arc::clone(&pool), environment.io().clone());
             let thread = environment
-                .spawn_thread(format!("million-{index}"), move || {
+                .spawn_thread(format!("{}-{index}", self.name), move || {
                     let _tokio = io.enter();
                     pool.work(index);
                     drop(ended.send(()));
@@ -184,6 +192,7 @@ impl Million {
     /// A builder with the defaults.
     pub fn builder() -> Builder {
         Builder {
+            name: "million".to_owned(),
             workers: 0,
             io_threads: 1,
             tick: Duration::from_millis(10),

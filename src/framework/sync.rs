@@ -48,10 +48,17 @@ mod real {
 mod real {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic;
-    pub(crate) use loom::thread_local;
 
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
+
+    /// loom's thread-locals with the face of the standard library's.
+    macro_rules! model_thread_local {
+        ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $initial:expr };) => {
+            loom::thread_local! { $(#[$attribute])* static $name: $type = $initial; }
+        };
+    }
+    pub(crate) use model_thread_local as thread_local;
 
     /// loom's mutex with the face of `parking_lot`'s.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

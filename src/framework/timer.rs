@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::context::Cx;
-use super::envelope::{Letter, Nobody, Tell, answer};
+use super::envelope::{Letter, Nobody, Opened, Tell, answer};
 use super::environment::Environment;
-use super::frame::{Blocks, Frame};
+use super::frame::Blocks;
 use super::mailbox::Ending;
 use super::message::Message;
 use super::service::Handler;
@@ -349,11 +349,7 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
         type_name::<M>()
     }
 
-    fn open(
-        self,
-        cx: &'static Cx<S>,
-        blocks: &mut Blocks,
-    ) -> Result<Frame, Box<dyn std::any::Any + Send>> {
+    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
         self.every.unstarted.store(false, Ordering::Release);
         answer(|| S::handle(cx, self.every.message.clone()), Nobody, blocks)
     }

@@ -15,10 +15,10 @@ use std::task::Poll;
 use slab::Slab;
 
 use super::context::Cx;
-use super::envelope::{self, Envelope, Replied};
+use super::envelope::{self, Envelope, Opened, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, Frame, FrameRef};
+use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::mailbox::{Batch, Ending};
 use super::service::{PanicPolicy, Service};
 use super::worker::{Run, Tools};
@@ -193,11 +193,7 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// The first poll of a frame. If it waits, it joins the others that do, and is polled again with a real waker.
-    fn drive(
-        &mut self,
-        frame: Result<Frame, Box<dyn Any + Send>>,
-        what: &'static str,
-    ) -> Result<(), End> {
+    fn drive(&mut self, frame: Opened, what: &'static str) -> Result<(), End> {
         let mut frame = match frame {
             Ok(frame) => frame,
             Err(panic) => return self.finished(Err(panic), what),
@@ -321,7 +317,7 @@ struct Started;
 
 impl Replied<Result<(), StartError>> for Started {
     fn returned(self, result: Result<(), StartError>) -> Finish {
-        result.map_err(|error| Box::new(error) as Box<dyn Any + Send>)
+        result.map_err(|error| Box::new(error) as Panic)
     }
 
     fn panicked(self) {}

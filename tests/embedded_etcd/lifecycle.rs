@@ -112,6 +112,30 @@ async fn a_drop_cuts_every_connection_and_frees_the_port() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drop_cuts_also_a_connection_whose_client_does_not_read() {
+    let (etcd, mut client) = serve().await;
+    let mut stream = client.watch("k", None).await.expect("it can be watched");
+    in_time(stream.message()).await.expect("it is created");
+    let mut writer = connect(&etcd.endpoint()).await;
+    for _ in 0..64 {
+        let value = "x".repeat(1024 * 1024);
+        writer.put("k", value, None).await.expect("it fits");
+    }
+    // The writer's connection closes when it is cut, and so, in the same moment, does the other.
+    drop(etcd);
+    in_time(writer.get("k", None)).await.expect_err("it is cut");
+    let ended = loop {
+        match in_time(stream.message()).await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    // An orderly end would have a status of the server's own.
+    let text = ended.expect_err("it did not end in order").to_string();
+    assert!(!text.contains("server stopped"), "{text}");
+}
+
 #[test]
 fn a_drop_after_the_runtime_is_gone_does_not_panic() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");

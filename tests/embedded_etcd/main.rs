@@ -4,14 +4,20 @@
 //! - `watching`, `leasing`: what a script cannot show, because it is about time and load.
 //! - `ctl`: `etcdctl` as an operator uses it.
 //! - `lifecycle`: start, stop, drop, and what goes wrong at a start.
+//! - `real`: the helper that runs a real etcd.
 
 #[path = "../support/mod.rs"]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure real time and start plain threads"
+)]
 mod support;
 
 mod conformance;
 mod ctl;
 mod leasing;
 mod lifecycle;
+mod real;
 mod watching;
 
 use std::future::Future;

@@ -173,13 +173,18 @@ async fn a_revision_is_split_only_if_fragments_were_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_that_was_asked_for_comes_after_all_events_up_to_it() {
+    // More than the client's window and the server's buffer take, so that the server has yet to read most of it when it
+    // is asked.
+    const PUTS: i64 = 200;
     let (etcd, mut client) = serve().await;
     let mut stream = watch(&mut client, "k", WatchOptions::new()).await;
     let mut writer = connect(&etcd.endpoint()).await;
+    let value = "x".repeat(64 * 1024);
     let mut put = 1;
-    for _ in 0..50 {
-        for _ in 0..20 {
-            writer.put("k", "x", None).await.expect("it fits");
+    for _ in 0..3 {
+        for _ in 0..PUTS {
+            let answer = writer.put("k", value.clone(), None).await;
+            answer.expect("it fits");
         }
         stream.request_progress().await.expect("the stream is open");
         loop {
@@ -195,6 +200,7 @@ async fn progress_that_was_asked_for_comes_after_all_events_up_to_it() {
             }
         }
     }
+    assert_eq!(put, 3 * PUTS + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,3 +1,18 @@
 //! The framework's promises, through its public API.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure real time and start plain threads"
+)]
 
+mod backpressure;
 mod calls;
+mod embedding;
+mod io;
+mod lifecycle;
+mod names;
+mod panics;
+mod pool;
+mod shutdown;
+mod state;
+mod support;
+mod timers;

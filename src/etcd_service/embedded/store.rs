@@ -334,6 +334,39 @@ mod tests {
     }
 
     #[test]
+    fn a_watcher_that_is_canceled_with_something_to_read_is_gone() {
+        let mut store = Store::new(EmbeddedOptions::default());
+        let stream = store.open_stream();
+        for key in [b'a', b'b'] {
+            let watch = watch_of(i64::from(key), KeyRange::Single(vec![key]), 0);
+            store.watch(stream, watch).expect("the id is free");
+            store.put(put_request(key, 1)).expect("it is a fine put");
+        }
+        assert!(store.unwatch(stream, i64::from(b'a')));
+        assert!(!store.unwatch(stream, i64::from(b'a')));
+        let delivery = store.deliver(stream);
+        assert!(matches!(delivery, Delivery::Events { id: 98, .. }));
+        assert!(matches!(store.deliver(stream), Delivery::Idle));
+    }
+
+    #[test]
+    fn a_stream_is_woken_once_for_all_that_it_has_to_read() {
+        let mut store = Store::new(EmbeddedOptions::default());
+        let (stream, other) = (store.open_stream(), store.open_stream());
+        for (stream, key) in [(stream, b'a'), (stream, b'b'), (other, b'c')] {
+            let watch = watch_of(0, KeyRange::Single(vec![key]), 0);
+            store.watch(stream, watch).expect("the id is free");
+        }
+        for key in [b'a', b'b', b'a', b'd'] {
+            store.put(put_request(key, 1)).expect("it is a fine put");
+        }
+        assert_eq!(store.take_woken().collect::<Vec<_>>(), [stream]);
+        while !matches!(store.deliver(stream), Delivery::Idle) {}
+        store.put(put_request(b'a', 1)).expect("it is a fine put");
+        assert_eq!(store.take_woken().collect::<Vec<_>>(), [stream]);
+    }
+
+    #[test]
     fn a_full_store_refuses_puts_until_something_is_deleted() {
         let mut store = Store::new(EmbeddedOptions::default().quota_bytes(100));
         store.put(put_request(b'a', 1)).expect("it is empty yet");

@@ -1,0 +1,37 @@
+//! The core of million under the model checker loom.
+//!
+//! The modules below are the framework's own files, compiled with loom's mutexes, atomics and cells in place of the real
+//! ones (`framework/sync.rs` is the seam). Each test builds a small situation and loom runs it in every order that its
+//! bound on preemptions allows, telling of data races, deadlocks and lost wake-ups.
+//!
+//! Run with `cargo test --manifest-path models/Cargo.toml`.
+#![cfg(test)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a model uses a part of each file, and the files are private parts of another crate"
+)]
+
+#[path = "../../src/framework"]
+mod framework {
+    pub mod frame;
+    pub mod mailbox;
+    pub mod parker;
+    pub mod run_state;
+    pub mod sync;
+    pub mod worker;
+}
+
+mod frames;
+mod mailboxes;
+mod parkers;
+mod pools;
+mod services;
+
+/// Checks `situation` with at most `preemptions` forced switches: bugs that need more are rare, and the number of orders
+/// grows with each by a factor of hundreds.
+fn model(preemptions: usize, situation: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(situation);
+}

@@ -1,0 +1,224 @@
+//! A whole service in small: mailbox, run state, frames and pool together, as the framework's turn uses them.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use crate::framework::frame::{Frame, FrameRef, Owner};
+use crate::framework::mailbox::{Batch, Ending, Mailbox};
+use crate::framework::run_state::RunState;
+use crate::framework::sync::UnsafeCell;
+use crate::framework::worker::{Pool, Run, Tools};
+use crate::model;
+
+struct Small {
+    me: Weak<Small>,
+    pool: Arc<Pool>,
+    run_state: RunState,
+    mailbox: Mailbox<u32, FrameRef>,
+    runner: UnsafeCell<Runner>,
+    handled: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+struct Runner {
+    batch: Batch<u32>,
+    waiting: Option<Frame>,
+    ended: bool,
+}
+
+// SAFETY: `runner` is touched only between `begin` and `finish`, which is what the model checks.
+unsafe impl Sync for Small {}
+// SAFETY: all that it holds is `Send`.
+unsafe impl Send for Small {}
+
+impl Small {
+    fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            pool: pool.clone(),
+            run_state: RunState::idle(),
+            mailbox: Mailbox::new(4),
+            runner: UnsafeCell::new(Runner {
+                batch: Batch::new(),
+                waiting: None,
+                ended: false,
+            }),
+            handled: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+        })
+    }
+
+    fn schedule(&self) {
+        if self.run_state.wake() {
+            self.pool.schedule(self.me.upgrade().expect("the model keeps it"));
+        }
+    }
+
+    fn send(&self, message: u32) -> bool {
+        let accepted = self.mailbox.try_push(|| message).is_ok();
+        if accepted {
+            self.schedule();
+        }
+        accepted
+    }
+
+    fn kill(&self) {
+        if self.mailbox.close(Ending::Now) {
+            self.schedule();
+        }
+    }
+
+    fn turn(&self, runner: &mut Runner, tools: &mut Tools) -> bool {
+        let mut resumed = Vec::new();
+        let ending = self.mailbox.take(&mut runner.batch, &mut resumed);
+        if runner.ended {
+            return false;
+        }
+        if ending == Ending::Now {
+            runner.ended = true;
+            runner.waiting = None;
+            drop(self.mailbox.clear(&mut runner.batch));
+            self.ended.fetch_add(1, Ordering::AcqRel);
+            return false;
+        }
+        for frame in resumed {
+            if let Some(waiting) = runner.waiting.as_mut().filter(|waiting| waiting.is(&frame))
+                && waiting.poll().is_ready()
+            {
+                runner.waiting = None;
+                self.handled.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        while let Some(message) = self.mailbox.start_next(&mut runner.batch) {
+            if message == 0 {
+                self.handled.fetch_add(1, Ordering::AcqRel);
+                continue;
+            }
+            // A handler that waits once, and whose waker is woken by another thread.
+            let mut polls = 0;
+            let mut frame = Frame::new(
+                &mut tools.blocks,
+                poll_fn(move |cx| {
+                    polls += 1;
+                    if polls == 2 {
+                        let waker = cx.waker().clone();
+                        thread::spawn(move || waker.wake());
+                    }
+                    if polls > 2 {
+                        Poll::Ready(Ok(()))
+                    } else {
+                        Poll::Pending
+                    }
+                }),
+            );
+            assert!(frame.poll_unattached().is_pending());
+            frame.attach(self.me.upgrade().expect("the model keeps it"), 0);
+            assert!(frame.poll().is_pending());
+            runner.waiting = Some(frame);
+        }
+        let (ending, came) = self.mailbox.settle(&mut runner.batch);
+        ending == Ending::Now || came.messages || came.resumed
+    }
+}
+
+impl Owner for Small {
+    fn resume(&self, frame: FrameRef) {
+        self.mailbox.resume(frame);
+        self.schedule();
+    }
+}
+
+impl Run for Small {
+    fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
+        self.run_state.begin();
+        let more = self.runner.with_mut(|runner| {
+            // SAFETY: loom tells if two workers come here at once.
+            self.turn(unsafe { &mut *runner }, tools)
+        });
+        self.run_state.finish(more).then_some(self as Arc<dyn Run>)
+    }
+}
+
+fn workers(pool: &Arc<Pool>, count: usize) -> Vec<thread::JoinHandle<()>> {
+    (0..count)
+        .map(|index| {
+            let pool = pool.clone();
+            thread::spawn(move || pool.work(index))
+        })
+        .collect()
+}
+
+fn end(pool: &Pool, workers: Vec<thread::JoinHandle<()>>) {
+    pool.close();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    pool.clear();
+}
+
+fn wait_for(count: &AtomicUsize, wanted: usize) {
+    while count.load(Ordering::Acquire) < wanted {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn two_senders_and_one_worker_handle_every_message() {
+    model(2, || {
+        let pool = Arc::new(Pool::new(1));
+        let service = Small::new(&pool);
+        let workers = workers(&pool, 1);
+        let sender = {
+            let service = service.clone();
+            thread::spawn(move || assert!(service.send(0)))
+        };
+        assert!(service.send(0));
+        wait_for(&service.handled, 2);
+        sender.join().unwrap();
+        end(&pool, workers);
+    });
+}
+
+#[test]
+fn two_workers_never_run_one_service_at_once() {
+    model(2, || {
+        let pool = Arc::new(Pool::new(2));
+        let service = Small::new(&pool);
+        let workers = workers(&pool, 2);
+        assert!(service.send(0));
+        assert!(service.send(0));
+        wait_for(&service.handled, 2);
+        end(&pool, workers);
+    });
+}
+
+#[test]
+fn a_handler_that_waits_is_resumed() {
+    model(2, || {
+        let pool = Arc::new(Pool::new(1));
+        let service = Small::new(&pool);
+        let workers = workers(&pool, 1);
+        assert!(service.send(1));
+        wait_for(&service.handled, 1);
+        end(&pool, workers);
+    });
+}
+
+#[test]
+fn a_kill_against_a_handler_in_flight_ends_the_service_once() {
+    model(2, || {
+        let pool = Arc::new(Pool::new(1));
+        let service = Small::new(&pool);
+        let workers = workers(&pool, 1);
+        assert!(service.send(1));
+        service.kill();
+        wait_for(&service.ended, 1);
+        assert!(!service.send(0));
+        end(&pool, workers);
+        assert_eq!(service.ended.load(Ordering::Acquire), 1);
+    });
+}
