@@ -1,0 +1,168 @@
+//! A server, a proxy before it, and a `Million` with the etcd service that reaches it through the proxy.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use million::etcd_service::embedded::{self, EmbeddedEtcd};
+use million::etcd_service::settings::EtcdSettings;
+use million::etcd_service::{Etcd, WatchEvent};
+use million::framework::settings::Document;
+use million::framework::{Cx, Handle, Handler, Million, Options, Recipient, Service};
+use tokio::sync::mpsc;
+
+use crate::support::proxy::Proxy;
+use crate::support::real_etcd::RealEtcd;
+
+/// Far beyond what anything here takes on a busy machine: only a failure waits for so long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Makes a test of each case for the embedded etcd and for a real one.
+macro_rules! on_both {
+    ($($case:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $case() { crate::house::House::embedded(super::$case); })*
+        }
+        mod real {
+            $(#[test] fn $case() { crate::house::House::real(super::$case); })*
+        }
+    };
+}
+
+pub(crate) enum Server {
+    Embedded(EmbeddedEtcd),
+    Real(RealEtcd),
+}
+
+impl Server {
+    pub(crate) fn endpoint(&self) -> String {
+        match self {
+            Self::Embedded(server) => server.endpoint(),
+            Self::Real(server) => server.endpoint(),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        let endpoint = self.endpoint();
+        endpoint.trim_start_matches("http://").parse().unwrap()
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) server: Server,
+    pub(crate) proxy: Proxy,
+    pub(crate) etcd: Handle<Etcd>,
+    pub(crate) million: Million,
+}
+
+impl House {
+    /// Runs a case with an embedded etcd.
+    pub(crate) fn embedded<F: AsyncFnOnce(&mut House)>(case: F) {
+        let million = Million::builder().workers(2).build().unwrap();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = million.block_on(embedded::start(listen)).unwrap();
+        Self::run(million, Server::Embedded(server), case);
+    }
+
+    /// Runs a case with a real etcd.
+    pub(crate) fn real<F: AsyncFnOnce(&mut House)>(case: F) {
+        let million = Million::builder().workers(2).build().unwrap();
+        Self::run(million, Server::Real(RealEtcd::start()), case);
+    }
+
+    fn run<F: AsyncFnOnce(&mut House)>(million: Million, server: Server, case: F) {
+        let proxy = million.block_on(Proxy::start(server.address()));
+        let etcd = million.spawn(Etcd::new(settings(&format!(
+            "endpoints: '{}', request_timeout: 10000, heartbeat_check_interval_ms: 100",
+            proxy.endpoint()
+        ))));
+        let mut house = Self {
+            server,
+            proxy,
+            etcd,
+            million,
+        };
+        let million = house.million.services();
+        million.io_runtime().block_on(case(&mut house));
+        let report = house.million.blocking_shutdown(DEADLINE);
+        assert!(report.is_clean(), "{report:?}");
+    }
+
+    /// The real server, for cases that need one.
+    pub(crate) fn real_server(&mut self) -> &mut RealEtcd {
+        match &mut self.server {
+            Server::Real(server) => server,
+            Server::Embedded(_) => panic!("this case needs a real etcd"),
+        }
+    }
+
+    /// A client of the server that knows neither proxy nor service.
+    pub(crate) async fn outside(&self) -> etcd_client::Client {
+        etcd_client::Client::connect([self.server.endpoint()], None)
+            .await
+            .unwrap()
+    }
+
+    /// A subscriber of watches that takes everything at once.
+    pub(crate) fn collector(&self) -> (Recipient<WatchEvent>, Heard<WatchEvent>) {
+        let (sender, heard) = mpsc::unbounded_channel();
+        let options = Options::new().max_in_flight(1);
+        let collector = self.million.spawn_with(options, Collector(sender));
+        (collector.recipient(), Heard(heard))
+    }
+}
+
+/// Settings of the section `etcd`, made of the inside of its braces.
+pub(crate) fn settings(inside: &str) -> EtcdSettings {
+    let document = Document::parse(format!("etcd: {{ {inside} }}"), "a test").unwrap();
+    EtcdSettings::from_document(&document).unwrap()
+}
+
+struct Collector(mpsc::UnboundedSender<WatchEvent>);
+impl Service for Collector {}
+impl Handler<WatchEvent> for Collector {
+    async fn handle(cx: &Cx<Self>, event: WatchEvent) {
+        // A test that has ended wants no more.
+        let _ = cx.state().0.send(event);
+    }
+}
+
+/// What a service of the test was told.
+pub(crate) struct Heard<T>(pub(crate) mpsc::UnboundedReceiver<T>);
+
+impl<T> Heard<T> {
+    /// The next, waited for.
+    pub(crate) async fn next(&mut self) -> T {
+        let next = tokio::time::timeout(DEADLINE, self.0.recv()).await;
+        next.expect("something is told in time")
+            .expect("its service lives")
+    }
+
+    /// Whatever has come that was not waited for.
+    pub(crate) fn rest(&mut self) -> Vec<T> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
+    }
+}
+
+/// Waits until a condition holds, looking again and again.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, waiting).await;
+    assert!(waited.is_ok(), "waited in vain for: {what}");
+}
+
+/// Runs `etcdctl`.
+pub(crate) fn etcdctl(endpoint: &str, arguments: &[&str]) {
+    let output = Command::new("/usr/bin/etcdctl")
+        .env_clear()
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", endpoint])
+        .args(arguments)
+        .output()
+        .expect("etcdctl is there: the tests need `apt-get install etcd-client`");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+}
