@@ -1,8 +1,14 @@
 //! Discovery: who is registered under a prefix, told as it changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::framework::Message;
+use tokio::sync::Mutex;
+
+use super::discovery_table::{Notice, Table};
+use super::service::Etcd;
+use super::watch::{Unwatch, Watch, WatchEvent, WatchId, WatchKind};
+use crate::framework::{Cx, Handle, Handler, Io, Message, Recipient, Service, StartError};
 
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,4 +43,171 @@ pub struct Synchronized;
 
 impl Message for Synchronized {
     type Reply = ();
+}
+
+/// Who is told of nodes. Made of the handle of a service that handles the three messages.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    up: Recipient<NodeUp>,
+    down: Recipient<NodeDown>,
+    synchronized: Recipient<Synchronized>,
+}
+
+impl Subscriber {
+    /// The service behind `handle`.
+    pub fn of<S>(handle: &Handle<S>) -> Self
+    where
+        S: Handler<NodeUp> + Handler<NodeDown> + Handler<Synchronized>,
+    {
+        Self {
+            up: handle.recipient(),
+            down: handle.recipient(),
+            synchronized: handle.recipient(),
+        }
+    }
+}
+
+/// Tells a service who is registered under a prefix.
+///
+/// # Promises
+///
+/// - The subscriber is told [`NodeUp`] for each node that is registered, then [`Synchronized`] once, then each change: in the order in which
+///   they happened, each once, with the subscriber's backpressure. Nothing is polled.
+/// - A node is told down before it is told up again, also when its record changed under the same key; an equal record is no news.
+/// - A record that is none is logged and skipped; if a node was up under its key, it is told down.
+/// - While etcd is away, nobody is told down: the nodes may well be there. What changed is told when etcd is back.
+/// - It stops by itself when the subscriber or the etcd service has ended.
+///
+/// ```
+/// use million::etcd_service::settings::EtcdSettings;
+/// use million::etcd_service::{Discovery, Etcd, NodeDown, NodeUp, Subscriber, Synchronized};
+/// use million::framework::{BuildError, Cx, Handler, Million, Service};
+///
+/// struct Router;
+/// impl Service for Router {}
+/// impl Handler<NodeUp> for Router {
+///     async fn handle(_: &Cx<Self>, NodeUp(node): NodeUp) {
+///         tracing::info!(node.address, "up");
+///     }
+/// }
+/// impl Handler<NodeDown> for Router {
+///     async fn handle(_: &Cx<Self>, NodeDown(node): NodeDown) {
+///         tracing::info!(node.address, "down");
+///     }
+/// }
+/// impl Handler<Synchronized> for Router {
+///     async fn handle(_: &Cx<Self>, _: Synchronized) {}
+/// }
+///
+/// # fn main() -> Result<(), BuildError> {
+/// let million = Million::builder().build()?;
+/// let etcd = million.spawn(Etcd::new(EtcdSettings::default()));
+/// let router = million.spawn(Router);
+/// let subscriber = Subscriber::of(&router);
+/// million.spawn(Discovery::new(etcd, "/services/connect-node/", subscriber));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Discovery {
+    etcd: Handle<Etcd>,
+    prefix: String,
+    subscriber: Subscriber,
+    table: Table,
+    watch: Option<WatchId>,
+    /// Taken by each event in turn, so that what one tells is told before what the next does, although handlers interleave.
+    turn: Arc<Mutex<()>>,
+    /// Stops the service when those that it connects have ended.
+    guard: Option<Io<()>>,
+}
+
+impl Discovery {
+    /// Discovers who is registered under `prefix`, for `subscriber`.
+    pub fn new(etcd: Handle<Etcd>, prefix: impl Into<String>, subscriber: Subscriber) -> Self {
+        Self {
+            etcd,
+            prefix: prefix.into(),
+            subscriber,
+            table: Table::default(),
+            watch: None,
+            turn: Arc::default(),
+            guard: None,
+        }
+    }
+}
+
+impl Service for Discovery {
+    async fn on_start(cx: &Cx<Self>) -> Result<(), StartError> {
+        let (etcd, prefix, subscriber) = cx.with(|discovery| {
+            (
+                discovery.etcd.clone(),
+                discovery.prefix.clone(),
+                discovery.subscriber.clone(),
+            )
+        });
+        let watch = Watch::prefix(prefix.as_str()).to(cx.handle().recipient());
+        // It is answered as soon as the etcd service has started, which has a limit of its own.
+        let watch = etcd.call(watch).without_timeout().await.map_err(|error| {
+            StartError::new(format!(
+                "cannot discover nodes under {prefix}: the etcd service does not answer ({error}); see why it ended"
+            ))
+        })??;
+        let me = cx.handle().downgrade();
+        let guard = cx.io(async move {
+            tokio::select! {
+                reason = etcd.closed() => tracing::warn!(
+                    prefix,
+                    %reason,
+                    "the etcd service has ended: nodes that come and go are not noticed any more"
+                ),
+                _ = subscriber.up.closed() => {}
+            }
+            if let Some(me) = me.upgrade() {
+                drop(me.stop());
+            }
+        });
+        cx.with(|discovery| {
+            discovery.watch = Some(watch);
+            discovery.guard = Some(guard);
+        });
+        Ok(())
+    }
+
+    async fn on_stop(cx: &Cx<Self>) {
+        let (etcd, watch) = cx.with(|discovery| (discovery.etcd.clone(), discovery.watch.take()));
+        if let Some(watch) = watch {
+            // An error says that the watch has ended already.
+            drop(etcd.call(Unwatch(watch)).await);
+        }
+    }
+}
+
+impl Handler<WatchEvent> for Discovery {
+    async fn handle(cx: &Cx<Self>, event: WatchEvent) {
+        let (turn, subscriber) =
+            cx.with(|discovery| (Arc::clone(&discovery.turn), discovery.subscriber.clone()));
+        let _turn = turn.lock().await;
+        let (notices, problem) = cx.with(|discovery| match event.kind {
+            WatchKind::Put => discovery.table.put(&event.key, &event.value),
+            WatchKind::Delete => (discovery.table.delete(&event.key), None),
+            WatchKind::Synchronized => (Vec::new(), None),
+        });
+        if let Some(problem) = problem {
+            tracing::warn!(
+                key = %event.key.escape_ascii(),
+                problem,
+                "a registered record is not that of a node, and is skipped"
+            );
+        }
+        // One who is closed needs no news, and the guard ends this service.
+        for notice in notices {
+            match notice {
+                Notice::Up(node) => drop(subscriber.up.send(NodeUp(node)).await),
+                Notice::Down(node) => drop(subscriber.down.send(NodeDown(node)).await),
+            }
+        }
+        if event.kind == WatchKind::Synchronized {
+            let _ = subscriber.synchronized.send(Synchronized).await;
+        }
+    }
 }

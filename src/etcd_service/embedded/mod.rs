@@ -1,1 +1,64 @@
-//! An in-process etcd v3 server.
+//! An in-process, in-memory etcd v3 server that any etcd client can talk to over gRPC.
+//!
+//! ```text
+//! client ── gRPC ──▶ kv / watch / lease / maintenance / cluster / auth service     (async, thin)
+//!                        │ lock, apply, unlock: never an await in between
+//!                        ▼
+//!                      Store ── Keyspace (versions + history) ─ Leases ─ Watchers   (pure: no clock, no tokio)
+//!                        │ streams that have something to read
+//!                        ▼
+//!                     notify ──▶ each watch stream reads the history at its own cursor
+//! ```
+//!
+//! # Promises
+//!
+//! - **etcd's semantics**: revisions, ranges at old revisions, transactions, watches with history, leases and compaction
+//!   answer as etcd 3.4 does, with etcd's gRPC codes and texts.
+//! - **Nothing is kept on disk.** A server that starts is empty, at revision 1, with a new random cluster id: a client
+//!   that sees the cluster id change knows that revisions have begun again.
+//! - **Memory is bounded** by the live keys (a quota), the history (a number of revisions and of bytes, beyond which the
+//!   oldest is compacted by itself, see [`EmbeddedOptions`]) and a few words for each lease and watch. A slow watcher
+//!   holds a cursor, not a queue; one that the compaction overtakes is canceled with the compacted revision, as etcd does.
+//! - **Order**: a watch gets every event of its keys once, in the order of revisions; the events of one revision are
+//!   split over responses only if the client asked for fragments.
+//! - **Shutdown**: [`EmbeddedEtcd::stop`] ends open streams with `UNAVAILABLE` and waits, with a bound, for requests in
+//!   flight; dropping the server cuts every connection at once. No task outlives either.
+//!
+//! # Left out on purpose
+//!
+//! TLS, authentication (the `Auth` service answers "authentication is not enabled"), membership changes, snapshots and
+//! the server-side lock and election services. `etcdctl lock` and `elect` work: they are made of KV, lease and watch.
+//!
+//! # With `etcdctl` 3.4
+//!
+//! Give it `--endpoints HOST:PORT`. With `http://` before it everything works but `endpoint status`, `endpoint hashkv` and
+//! `defrag`: there that client sends the whole URL as the HTTP/2 authority, which the transport refuses as malformed.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod auth;
+mod cluster;
+mod connection;
+mod error;
+mod expiry;
+mod keyspace;
+mod kv_service;
+mod lease;
+mod lease_service;
+mod maintenance;
+mod options;
+mod range;
+mod refusal;
+mod server;
+mod shared;
+mod store;
+#[cfg(test)]
+mod store_model;
+mod txn;
+mod watch;
+mod watch_service;
+
+pub use error::EmbeddedError;
+pub use options::EmbeddedOptions;
+pub use server::{EmbeddedEtcd, start, start_with};

@@ -1,0 +1,353 @@
+//! The keys with all their versions, and the history of what changed: the multi-version heart of the store.
+//!
+//! A record is shared between the history of its key (for reads at a revision) and the log (for watches). A deletion is
+//! a record too, with version 0. Writes since the last commit carry the revision after the current one, and reads see
+//! them, so that a transaction reads what it wrote.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use etcd_client::proto::PbKeyValue;
+
+use super::range::KeyRange;
+use super::refusal::Refusal;
+
+/// One version of one key. Version 0 is a deletion.
+pub(super) type Record = Arc<PbKeyValue>;
+
+/// What a record takes beside its key and value: its own fields, its place in two queues and the allocator's overhead.
+const RECORD_OVERHEAD: usize = 160;
+
+/// The keys, their versions, and the log of changes since the last compaction.
+#[derive(Debug)]
+pub(super) struct Keyspace {
+    index: BTreeMap<Vec<u8>, VecDeque<Record>>,
+    /// Every record with a revision from the compacted one on, oldest first.
+    log: VecDeque<Record>,
+    log_bytes: usize,
+    live_bytes: usize,
+    revision: i64,
+    compacted: i64,
+    /// Records written since the last commit.
+    uncommitted: usize,
+}
+
+impl Keyspace {
+    pub(super) fn new() -> Self {
+        Self {
+            index: BTreeMap::new(),
+            log: VecDeque::new(),
+            log_bytes: 0,
+            live_bytes: 0,
+            // etcd's own beginning: an empty store is at revision 1, and nothing has been compacted.
+            revision: 1,
+            compacted: -1,
+            uncommitted: 0,
+        }
+    }
+
+    /// The last committed revision.
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The revision that reads see: with what was written and not yet committed.
+    pub(super) fn current_revision(&self) -> i64 {
+        self.revision + i64::from(self.uncommitted > 0)
+    }
+
+    /// What is older than this cannot be read any more.
+    pub(super) fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Bytes of the live keys and values, with their overhead.
+    pub(super) fn live_bytes(&self) -> usize {
+        self.live_bytes
+    }
+
+    /// Bytes of the history, with its overhead.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log_bytes
+    }
+
+    /// The revision to read at when a request names `revision`, where 0 and less mean the current one.
+    pub(super) fn readable(&self, revision: i64) -> Result<i64, Refusal> {
+        let current = self.current_revision();
+        if revision > current {
+            Err(Refusal::FutureRevision)
+        } else if revision <= 0 {
+            Ok(current)
+        } else if revision < self.compacted {
+            Err(Refusal::Compacted)
+        } else {
+            Ok(revision)
+        }
+    }
+
+    /// The live record of a key.
+    pub(super) fn live(&self, key: &[u8]) -> Option<&Record> {
+        self.index
+            .get(key)
+            .and_then(|history| at(history, i64::MAX))
+    }
+
+    /// The records of `keys` that live at `revision`, in the order of the keys.
+    pub(super) fn visible<'a>(
+        &'a self,
+        keys: &'a KeyRange,
+        revision: i64,
+    ) -> impl Iterator<Item = &'a Record> {
+        let (single, several) = match keys {
+            KeyRange::Single(key) => (self.index.get(key.as_slice()), None),
+            _ if keys.is_empty() => (None, None),
+            _ => (None, Some(self.index.range::<[u8], _>(keys.bounds()))),
+        };
+        let several = several.into_iter().flatten().map(|(_, history)| history);
+        single
+            .into_iter()
+            .chain(several)
+            .filter_map(move |history| at(history, revision))
+    }
+
+    /// What a key was just before `revision`, if the history still reaches so far.
+    pub(super) fn before(&self, key: &[u8], revision: i64) -> Option<&Record> {
+        if revision - 1 < self.compacted {
+            return None;
+        }
+        self.index
+            .get(key)
+            .and_then(|history| at(history, revision - 1))
+    }
+
+    /// Writes a version of a key, and returns the one that it replaces.
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, lease: i64) -> Option<Record> {
+        let revision = self.revision + 1;
+        let mut record = PbKeyValue {
+            key,
+            value,
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease,
+        };
+        let previous = self.live(&record.key).cloned();
+        if let Some(previous) = &previous {
+            record.create_revision = previous.create_revision;
+            record.version = previous.version + 1;
+            self.live_bytes -= size(previous);
+        }
+        let record = Record::new(record);
+        self.live_bytes += size(&record);
+        self.append(record);
+        previous
+    }
+
+    /// Deletes what lives in `keys`, and returns it.
+    pub(super) fn delete(&mut self, keys: &KeyRange) -> Vec<Record> {
+        let deleted: Vec<Record> = self.visible(keys, i64::MAX).cloned().collect();
+        for record in &deleted {
+            self.live_bytes -= size(record);
+            self.append(Record::new(PbKeyValue {
+                key: record.key.clone(),
+                mod_revision: self.revision + 1,
+                ..PbKeyValue::default()
+            }));
+        }
+        deleted
+    }
+
+    /// Makes what was written one new revision. `None` if nothing was.
+    pub(super) fn commit(&mut self) -> Option<i64> {
+        if self.uncommitted == 0 {
+            return None;
+        }
+        self.uncommitted = 0;
+        self.revision += 1;
+        Some(self.revision)
+    }
+
+    /// The log from `revision` on, oldest first.
+    pub(super) fn log_from(&self, revision: i64) -> impl Iterator<Item = &Record> {
+        let start = self
+            .log
+            .partition_point(|record| record.mod_revision < revision);
+        self.log.range(start..)
+    }
+
+    /// Forgets what only a read before `revision` could see.
+    pub(super) fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        let trimmed = std::mem::replace(&mut self.compacted, revision);
+        while let Some(record) = self
+            .log
+            .pop_front_if(|record| record.mod_revision < revision)
+        {
+            self.log_bytes -= size(&record);
+            if record.mod_revision > trimmed {
+                self.trim(&record.key);
+            }
+        }
+        // What happened at the compacted revision itself can still be watched, so it stays in the log.
+        let kept = self
+            .log
+            .partition_point(|record| record.mod_revision <= revision);
+        for position in 0..kept {
+            let record = Record::clone(&self.log[position]);
+            self.trim(&record.key);
+        }
+        Ok(())
+    }
+
+    /// Compacts so far that the log holds no more than so many revisions and bytes. The last revision always stays.
+    pub(super) fn bound(&mut self, revisions: u32, bytes: usize) {
+        let mut oldest = self.revision - i64::from(revisions) + 1;
+        let mut excess = self.log_bytes.saturating_sub(bytes);
+        for record in &self.log {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(size(record));
+            oldest = oldest.max(record.mod_revision + 1);
+        }
+        let oldest = oldest.min(self.revision);
+        if self
+            .log
+            .front()
+            .is_some_and(|record| record.mod_revision < oldest)
+            && oldest > self.compacted
+        {
+            let compacted = self.compact(oldest);
+            debug_assert!(compacted.is_ok(), "the bound lies within the history");
+        }
+    }
+
+    fn append(&mut self, record: Record) {
+        self.log_bytes += size(&record);
+        self.uncommitted += 1;
+        self.log.push_back(Record::clone(&record));
+        if let Some(history) = self.index.get_mut(&record.key) {
+            history.push_back(record);
+        } else {
+            self.index
+                .insert(record.key.clone(), VecDeque::from([record]));
+        }
+    }
+
+    /// Drops the versions of a key that a newer one, not after the compacted revision, hides.
+    fn trim(&mut self, key: &[u8]) {
+        let Some(history) = self.index.get_mut(key) else {
+            return;
+        };
+        let newer = history.partition_point(|record| record.mod_revision <= self.compacted);
+        let hidden = match newer.checked_sub(1) {
+            None => 0,
+            // A deletion shows nothing, so it need not stay.
+            Some(last) if history[last].version == 0 => newer,
+            Some(last) => last,
+        };
+        history.drain(..hidden);
+        if history.is_empty() {
+            self.index.remove(key);
+        } else if history.capacity() / 4 > history.len() {
+            history.shrink_to(history.len() * 2);
+        }
+    }
+}
+
+/// The record of a key that lives at `revision`.
+fn at(history: &VecDeque<Record>, revision: i64) -> Option<&Record> {
+    let newest = history.back()?;
+    let record = if newest.mod_revision <= revision {
+        newest
+    } else {
+        let after = history.partition_point(|record| record.mod_revision <= revision);
+        history.get(after.checked_sub(1)?)?
+    };
+    (record.version != 0).then_some(record)
+}
+
+fn size(record: &Record) -> usize {
+    record.key.len() + record.value.len() + RECORD_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(keyspace: &mut Keyspace, key: &str, value: &str) -> i64 {
+        keyspace.put(key.into(), value.into(), 0);
+        keyspace.commit().expect("something was put")
+    }
+
+    fn value_at(keyspace: &Keyspace, key: &str, revision: i64) -> Option<Vec<u8>> {
+        let keys = KeyRange::Single(key.into());
+        keyspace
+            .visible(&keys, revision)
+            .next()
+            .map(|record| record.value.clone())
+    }
+
+    #[test]
+    fn compaction_keeps_what_lives_at_the_compacted_revision() {
+        let mut keyspace = Keyspace::new();
+        let first = put(&mut keyspace, "a", "1");
+        let second = put(&mut keyspace, "a", "2");
+        let other = put(&mut keyspace, "b", "1");
+        keyspace.compact(other).expect("the revision is there");
+        assert_eq!(keyspace.readable(second), Err(Refusal::Compacted));
+        assert_eq!(keyspace.readable(first), Err(Refusal::Compacted));
+        assert_eq!(value_at(&keyspace, "a", other), Some(b"2".to_vec()));
+        assert_eq!(keyspace.log_from(0).count(), 1);
+    }
+
+    #[test]
+    fn compaction_frees_keys_that_were_deleted() {
+        let mut keyspace = Keyspace::new();
+        put(&mut keyspace, "a", "1");
+        keyspace.delete(&KeyRange::Single(b"a".to_vec()));
+        let deleted = keyspace.commit().expect("a was there");
+        keyspace.compact(deleted).expect("the revision is there");
+        assert!(keyspace.index.is_empty());
+        assert_eq!(keyspace.live_bytes(), 0);
+        assert_eq!(keyspace.log_from(deleted).count(), 1);
+    }
+
+    #[test]
+    fn the_history_is_bounded_by_revisions() {
+        let mut keyspace = Keyspace::new();
+        for turn in 0..1000 {
+            put(&mut keyspace, "a", &turn.to_string());
+            keyspace.bound(10, usize::MAX);
+        }
+        assert_eq!(keyspace.log.len(), 10);
+        assert_eq!(keyspace.index["a".as_bytes()].len(), 10);
+        assert!(keyspace.index["a".as_bytes()].capacity() <= 64);
+    }
+
+    #[test]
+    fn the_history_is_bounded_by_bytes() {
+        let mut keyspace = Keyspace::new();
+        let value = "x".repeat(1000);
+        for _ in 0..1000 {
+            put(&mut keyspace, "a", &value);
+            keyspace.bound(u32::MAX, 20_000);
+            assert!(keyspace.log_bytes() <= 20_000);
+        }
+        assert!(keyspace.log.len() > 10);
+        assert!(value_at(&keyspace, "a", keyspace.revision()).is_some());
+    }
+
+    #[test]
+    fn one_revision_larger_than_the_bound_stays() {
+        let mut keyspace = Keyspace::new();
+        let last = put(&mut keyspace, "a", &"x".repeat(1000));
+        keyspace.bound(10, 1);
+        assert_eq!(keyspace.log_from(last).count(), 1);
+    }
+}

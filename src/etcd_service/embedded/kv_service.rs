@@ -1,0 +1,124 @@
+//! The KV service: decode, lock, apply, unlock, copy.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use etcd_client::proto::{
+    PbCompactionRequest, PbCompactionResponse, PbDeleteRequest, PbDeleteResponse, PbKvService,
+    PbPutRequest, PbPutResponse, PbRangeRequest, PbRangeResponse, PbRangeStreamResponse,
+    PbTxnRequest, PbTxnResponse,
+};
+use futures::Stream;
+use futures::stream;
+use prost::Message;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::options::MAX_REQUEST_BYTES;
+use super::refusal::Refusal;
+use super::shared::Shared;
+
+/// Keys in one piece of a streamed range: a piece of small keys stays far below a client's message limit.
+const STREAM_CHUNK: usize = 1000;
+
+#[derive(Clone, Debug)]
+pub(super) struct KvService {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl KvService {
+    fn answer_range(&self, request: PbRangeRequest) -> Result<PbRangeResponse, Refusal> {
+        let answer = self.shared.read(|store| store.range(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(answer.into_proto(header))
+    }
+}
+
+#[async_trait]
+impl PbKvService for KvService {
+    async fn range(
+        &self,
+        request: Request<PbRangeRequest>,
+    ) -> Result<Response<PbRangeResponse>, Status> {
+        Ok(Response::new(self.answer_range(request.into_inner())?))
+    }
+
+    type RangeStreamStream =
+        Pin<Box<dyn Stream<Item = Result<PbRangeStreamResponse, Status>> + Send>>;
+
+    async fn range_stream(
+        &self,
+        request: Request<PbRangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let pieces = split(self.answer_range(request.into_inner())?);
+        Ok(Response::new(Box::pin(stream::iter(
+            pieces.into_iter().map(|piece| {
+                Ok(PbRangeStreamResponse {
+                    range_response: Some(piece),
+                })
+            }),
+        ))))
+    }
+
+    async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
+        let request = request.into_inner();
+        check_size(&request)?;
+        let answer = self.shared.write(|store| store.put(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(Response::new(answer.into_proto(header)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<PbDeleteRequest>,
+    ) -> Result<Response<PbDeleteResponse>, Status> {
+        let request = request.into_inner();
+        check_size(&request)?;
+        let answer = self.shared.write(|store| store.delete(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(Response::new(answer.into_proto(header)))
+    }
+
+    async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
+        let request = request.into_inner();
+        check_size(&request)?;
+        let answer = self.shared.write(|store| store.txn(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(Response::new(answer.into_proto(header)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<PbCompactionRequest>,
+    ) -> Result<Response<PbCompactionResponse>, Status> {
+        let request = request.into_inner();
+        let revision = self.shared.write(|store| store.compact(request))?;
+        Ok(Response::new(PbCompactionResponse {
+            header: Some(self.shared.header(revision)),
+        }))
+    }
+}
+
+fn check_size(request: &impl Message) -> Result<(), Refusal> {
+    if request.encoded_len() > MAX_REQUEST_BYTES {
+        return Err(Refusal::RequestTooLarge);
+    }
+    Ok(())
+}
+
+/// Pieces whose merge is the whole; only the last has the header, the count and whether there is more.
+fn split(mut whole: PbRangeResponse) -> Vec<PbRangeResponse> {
+    let mut pieces = Vec::new();
+    let mut kvs = std::mem::take(&mut whole.kvs).into_iter().peekable();
+    loop {
+        let piece: Vec<_> = kvs.by_ref().take(STREAM_CHUNK).collect();
+        if kvs.peek().is_none() {
+            whole.kvs = piece;
+            pieces.push(whole);
+            return pieces;
+        }
+        pieces.push(PbRangeResponse {
+            kvs: piece,
+            ..PbRangeResponse::default()
+        });
+    }
+}

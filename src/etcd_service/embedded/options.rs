@@ -1,0 +1,106 @@
+//! What can be set about an embedded server, and the limits that it shares with etcd.
+
+use std::time::Duration;
+
+/// The largest request that writes, in encoded bytes: etcd's default (`--max-request-bytes`), 1.5 MiB.
+pub(super) const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
+
+/// The largest message that is decoded at all. Between [`MAX_REQUEST_BYTES`] and this a request is refused in etcd's own
+/// words; what is larger is refused by the transport before it takes memory.
+pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Operations, or compares, in one transaction: etcd's default (`--max-txn-ops`).
+pub(super) const MAX_TXN_OPS: usize = 128;
+
+/// A watch response that would be larger than this is split if the client asked for fragments: etcd's figure, the
+/// largest request plus 512 KiB for what gRPC adds.
+pub(super) const FRAGMENT_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
+
+/// How much an [`EmbeddedEtcd`](super::EmbeddedEtcd) may hold, and how often it reports progress.
+///
+/// ```
+/// use million::etcd_service::embedded::EmbeddedOptions;
+///
+/// let options = EmbeddedOptions::default().history_revisions(10_000);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EmbeddedOptions {
+    pub(super) history_revisions: u32,
+    pub(super) history_bytes: usize,
+    pub(super) quota_bytes: usize,
+    pub(super) progress_interval: Duration,
+}
+
+impl EmbeddedOptions {
+    /// 100,000 revisions: at a steady 500 writes a second a watcher may be away for three minutes and still resume,
+    /// and the records' own overhead stays in the tens of megabytes.
+    pub const DEFAULT_HISTORY_REVISIONS: u32 = 100_000;
+
+    /// 64 MiB: enough for all default revisions at 500 bytes a value, small beside what a service itself uses.
+    pub const DEFAULT_HISTORY_BYTES: usize = 64 * 1024 * 1024;
+
+    /// 2 GiB: etcd's own default (`--quota-backend-bytes`).
+    pub const DEFAULT_QUOTA_BYTES: usize = 2 * 1024 * 1024 * 1024;
+
+    /// Ten minutes: etcd's own default (`--experimental-watch-progress-notify-interval`).
+    pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+
+    /// Keeps the last `revisions` revisions for reads of the past and for watches that resume; what is older is
+    /// compacted by itself after each write. At least 1 is kept.
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().history_revisions(1_000);
+    /// ```
+    pub fn history_revisions(mut self, revisions: u32) -> Self {
+        self.history_revisions = revisions.max(1);
+        self
+    }
+
+    /// Keeps at most about `bytes` of keys, values and bookkeeping in the history, however few revisions that is.
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().history_bytes(16 * 1024 * 1024);
+    /// ```
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.history_bytes = bytes;
+        self
+    }
+
+    /// Refuses puts with `RESOURCE_EXHAUSTED` while the live keys and values take `bytes` or more. Deleting always works.
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().quota_bytes(256 * 1024 * 1024);
+    /// ```
+    pub fn quota_bytes(mut self, bytes: usize) -> Self {
+        self.quota_bytes = bytes;
+        self
+    }
+
+    /// How often a watch that asked for it (`progress_notify`) hears of the current revision while nothing happens to its keys.
+    /// At least 1 ms.
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// use std::time::Duration;
+    /// let options = EmbeddedOptions::default().progress_interval(Duration::from_secs(5));
+    /// ```
+    pub fn progress_interval(mut self, interval: Duration) -> Self {
+        self.progress_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            history_revisions: Self::DEFAULT_HISTORY_REVISIONS,
+            history_bytes: Self::DEFAULT_HISTORY_BYTES,
+            quota_bytes: Self::DEFAULT_QUOTA_BYTES,
+            progress_interval: Self::DEFAULT_PROGRESS_INTERVAL,
+        }
+    }
+}

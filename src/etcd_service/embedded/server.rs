@@ -1,0 +1,205 @@
+//! The server: listens, serves, stops.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::proto::{
+    PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use super::auth::AuthService;
+use super::cluster::ClusterService;
+use super::connection::Connection;
+use super::error::EmbeddedError;
+use super::expiry;
+use super::kv_service::KvService;
+use super::lease_service::LeaseService;
+use super::maintenance::MaintenanceService;
+use super::options::{EmbeddedOptions, MAX_MESSAGE_BYTES};
+use super::shared::Shared;
+use super::watch_service::WatchService;
+
+/// How long [`EmbeddedEtcd::stop`] waits for requests in flight: none takes long in memory, so this only bounds the wait
+/// for clients that do not read their answers.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Streams that one connection may have open. A client opens one for each watch, and would wait without a word for one
+/// to end beyond this, so it is far above what a client has; it bounds what a broken one can take.
+const MAX_STREAMS: u32 = 65_536;
+
+/// HTTP/2 windows. The default of 64 KiB makes a put of the largest size wait for the client several times.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// A client that does not answer a ping is gone, and its watches with it. Only one that vanished without closing its
+/// connection is found this way, so it need not be quick.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running in-memory etcd.
+///
+/// It owns all its tasks: dropping it cuts every connection and ends them at once, [`stop`](Self::stop) ends them in
+/// order. What it stored is gone with it.
+///
+/// ```
+/// use million::etcd_service::embedded;
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let etcd = embedded::start(([127, 0, 0, 1], 0).into()).await?;
+/// let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await?;
+/// client.put("greeting", "hello", None).await?;
+/// etcd.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct EmbeddedEtcd {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    cut: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// Starts an in-memory etcd on `listen`, where port 0 takes any free one, with the default options.
+///
+/// It listens when this returns. It must be called in a tokio runtime with IO and time enabled, which then runs the server.
+///
+/// # Errors
+///
+/// When the address cannot be listened on: [`EmbeddedError::AddressInUse`] or [`EmbeddedError::Listen`].
+pub async fn start(listen: SocketAddr) -> Result<EmbeddedEtcd, EmbeddedError> {
+    start_with(listen, EmbeddedOptions::default()).await
+}
+
+/// Starts an in-memory etcd on `listen` with the given options; see [`start`].
+///
+/// # Errors
+///
+/// As [`start`].
+pub async fn start_with(
+    listen: SocketAddr,
+    options: EmbeddedOptions,
+) -> Result<EmbeddedEtcd, EmbeddedError> {
+    let listening = |source| EmbeddedError::listening(listen, source);
+    let listener = TcpListener::bind(listen).await.map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+
+    let shared = Arc::new(Shared::new(options, url(address)));
+    let cut = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, Arc::clone(&shared), cut.clone()));
+    tasks.spawn(expiry::run(Arc::clone(&shared)));
+
+    tracing::info!(%address, "embedded etcd listens; it keeps nothing on disk: all keys are gone when it stops");
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "embedded etcd has neither passwords nor TLS, and other machines may reach this address"
+        );
+    }
+    Ok(EmbeddedEtcd {
+        address,
+        shared,
+        cut,
+        tasks,
+    })
+}
+
+impl EmbeddedEtcd {
+    /// Where it listens, with the port that it got.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where clients of this machine reach it, as they want it: `http://127.0.0.1:2379`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        url(self.address)
+    }
+
+    /// Stops it: no new connection is taken, open watch and keep-alive streams end with `UNAVAILABLE`, and requests in
+    /// flight are answered. It takes at most five seconds; what has not ended by then is cut. Afterwards the port is free.
+    ///
+    /// If the returned future is dropped before it is done, everything is cut at once.
+    pub async fn stop(mut self) {
+        self.shared.stopping.cancel();
+        let ended = timeout(STOP_GRACE, async {
+            while self.tasks.join_next().await.is_some() {}
+        });
+        if ended.await.is_err() {
+            tracing::warn!(
+                address = %self.address,
+                "embedded etcd cuts connections whose requests did not end in time"
+            );
+            self.tasks.shutdown().await;
+        }
+        tracing::info!(address = %self.address, "embedded etcd has stopped");
+    }
+}
+
+impl Drop for EmbeddedEtcd {
+    fn drop(&mut self) {
+        self.shared.stopping.cancel();
+        self.cut.cancel();
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>, cut: CancellationToken) {
+    // Without TCP_NODELAY an answer waits some 40 ms for the client's acknowledgement of the one before.
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map(move |stream| stream.map(|stream| Connection::new(stream, cut.clone())));
+    let kv = KvService {
+        shared: Arc::clone(&shared),
+    };
+    let watch = WatchService {
+        shared: Arc::clone(&shared),
+    };
+    let lease = LeaseService {
+        shared: Arc::clone(&shared),
+    };
+    let maintenance = MaintenanceService {
+        shared: Arc::clone(&shared),
+    };
+    let cluster = ClusterService {
+        shared: Arc::clone(&shared),
+    };
+    let served = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .add_service(PbKvServer::new(kv).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(PbWatchServer::new(watch))
+        .add_service(PbLeaseServer::new(lease))
+        .add_service(PbMaintenanceServer::new(maintenance))
+        .add_service(PbClusterServer::new(cluster))
+        .add_service(AuthService)
+        .serve_with_incoming_shutdown(incoming, shared.stopping.cancelled())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "embedded etcd has stopped serving");
+    }
+}
+
+/// The URL for clients of this machine: an address that stands for all is not one that a client can reach everywhere.
+fn url(address: SocketAddr) -> String {
+    let mut reachable = address;
+    if address.ip().is_unspecified() {
+        reachable.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{reachable}")
+}

@@ -1,0 +1,3 @@
+//! Helpers that the test binaries share.
+
+pub(crate) mod real_etcd;
