@@ -78,6 +78,7 @@ fn a_wake_after_the_last_poll_is_heard() {
         let waker = {
             let (waker, ready) = (it.waker.clone(), it.ready.clone());
             thread::spawn(move || {
+                waker.wake_by_ref();
                 ready.store(true, Ordering::Release);
                 waker.wake();
             })

@@ -3,6 +3,8 @@
 pub mod connect_node;
 pub mod controller;
 pub mod generated;
+mod grpc;
 pub mod logging;
 pub mod push_manager;
+pub mod server;
 pub mod settings;

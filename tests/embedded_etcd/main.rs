@@ -5,12 +5,12 @@
 //! - `ctl`: `etcdctl` as an operator uses it.
 //! - `lifecycle`: start, stop, drop, and what goes wrong at a start.
 //! - `real`: the helper that runs a real etcd.
-
-#[path = "../support/mod.rs"]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests measure real time and start plain threads"
 )]
+
+#[path = "../support/mod.rs"]
 mod support;
 
 mod conformance;

@@ -1,3 +1,37 @@
-//! The push manager.
+//! The push manager: business servers call it over gRPC, it reaches every user through the nodes.
+//!
+//! ```text
+//! gRPC ──▶ PushManager ──▶ NodeClient, one a node: lanes ──▶ IO runtime ──▶ node
+//!               ▲ NodeUp, NodeDown, Synchronized
+//!           discovery
+//! ```
 
 pub mod settings;
+
+mod counters;
+mod deliver;
+mod departures;
+mod grpc;
+mod in_order;
+mod lanes;
+mod limiter;
+mod link;
+mod messages;
+mod node_client;
+mod parcel;
+mod push_rpc;
+mod running;
+mod service;
+mod severable;
+mod table;
+mod target;
+mod tracked;
+
+pub use counters::Counters;
+pub use grpc::{GrpcServer, GrpcStartError};
+pub use messages::{
+    Broadcast, BroadcastToRoom, Drain, NodeState, NodeTable, NodeView, Nodes, PushError, Pushed,
+};
+pub use running::{RunningPushManager, StopReport, start};
+pub use service::PushManager;
+pub use target::NodeProtocol;

@@ -1,0 +1,224 @@
+//! A Connect-Node put together: its services, its gRPC server and its WebSocket port.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::select;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::service::RoutesBuilder;
+
+use crate::framework::{Handle, Service, Services};
+use crate::services::generated::protocol::push_server_server::PushServerServer;
+use crate::services::generated::pubsub::connect_node_service_server::ConnectNodeServiceServer;
+use crate::services::grpc::Health;
+use crate::services::server::{Port, Protocol, Server};
+
+use super::controller_client::ControllerClient;
+use super::error::ConnectNodeError;
+use super::grpc::NodeServer;
+use super::service::ConnectNode;
+use super::settings::ConnectNodeSettings;
+use super::websocket::{self, Door};
+
+/// Services of the node itself, as reflection and health name them.
+const SERVICES: &[&str] = &["pubsub.ConnectNodeService", "protocol.PushServer"];
+/// The largest gRPC message: the 100 MiB that a push manager takes from its callers, and room for what it wraps around.
+const MAX_GRPC_BYTES: usize = 101 * 1024 * 1024;
+
+/// Starts a Connect-Node: its services, its gRPC server with health and reflection, and its WebSocket port. It is not
+/// registered anywhere yet.
+///
+/// A Controller that cannot be reached keeps nothing from starting: it is told when it is there.
+///
+/// # Errors
+///
+/// [`ConnectNodeError::Listen`] when a port cannot be taken.
+///
+/// # Cancel safety
+///
+/// Dropped half way it leaves nothing running but services that the end of the `Million` ends.
+pub async fn start(
+    services: &Services,
+    settings: &ConnectNodeSettings,
+) -> Result<RunningConnectNode, ConnectNodeError> {
+    let grpc_port = Port::take(
+        services,
+        settings.listen(),
+        "the Connect-Node's gRPC server",
+        "connect_node.listen",
+    )
+    .await?;
+    let websocket_port = Port::take(
+        services,
+        settings.websocket_listen(),
+        "the Connect-Node's WebSockets",
+        "connect_node.websocket_listen",
+    )
+    .await?;
+    let advertised = settings
+        .advertise()
+        .map_or_else(|| grpc_port.address().to_string(), ToString::to_string);
+    let metadata = metadata(settings, websocket_port.address());
+
+    let controller = services.spawn(ControllerClient::new(
+        settings.controller_address().clone(),
+        settings.id().to_owned(),
+        services.now(),
+    ));
+    let node = services.spawn(ConnectNode::new(settings, controller.clone()));
+
+    let streams = CancellationToken::new();
+    let server = NodeServer::new(node.clone(), services.clone(), streams.clone());
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(
+            ConnectNodeServiceServer::new(server.clone()).max_decoding_message_size(MAX_GRPC_BYTES),
+        )
+        .add_service(PushServerServer::new(server).max_decoding_message_size(MAX_GRPC_BYTES));
+    let health = Health::add_to(&mut routes, SERVICES).await;
+    let router = routes.routes().prepare().into_axum_router();
+    let grpc = grpc_port.serve(services, router, Protocol::Grpc);
+
+    let cut = CancellationToken::new();
+    let connections = TaskTracker::new();
+    let door = Door {
+        node: node.clone(),
+        queue: settings.user_queue(),
+        connections: connections.clone(),
+        cut: cut.clone(),
+    };
+    let websockets = websocket_port.serve(services, websocket::router(door), Protocol::Http);
+    tracing::info!(
+        node_id = settings.id(),
+        grpc = %grpc.address(),
+        websocket = %websockets.address(),
+        "the Connect-Node serves gRPC and WebSockets"
+    );
+    Ok(RunningConnectNode {
+        services: services.clone(),
+        node_id: settings.id().to_owned(),
+        advertised,
+        metadata,
+        node,
+        controller,
+        health,
+        grpc,
+        websockets,
+        connections,
+        streams,
+        _cut: cut.drop_guard(),
+    })
+}
+
+/// A Connect-Node at work. Dropping it ends its servers and connections at once, and leaves its services to their `Million`.
+#[must_use = "dropping it ends the node's servers and connections"]
+pub struct RunningConnectNode {
+    services: Services,
+    node_id: String,
+    advertised: String,
+    metadata: BTreeMap<String, String>,
+    node: Handle<ConnectNode>,
+    controller: Handle<ControllerClient>,
+    health: Health,
+    grpc: Server,
+    websockets: Server,
+    connections: TaskTracker,
+    streams: CancellationToken,
+    _cut: DropGuard,
+}
+
+impl RunningConnectNode {
+    /// Where its gRPC server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where users connect.
+    pub fn websocket_address(&self) -> SocketAddr {
+        self.websockets.address()
+    }
+
+    /// Its name among other nodes.
+    pub fn node_id(&self) -> &str {
+        &self.node_id
+    }
+
+    /// The `host:port` at which others reach its gRPC server: what it registers.
+    pub fn advertised_address(&self) -> &str {
+        &self.advertised
+    }
+
+    /// The key under which it registers in etcd.
+    pub fn registration_key(&self) -> String {
+        format!("/services/connect-node/{}", self.advertised)
+    }
+
+    /// What it registers along with its address: `node_id`, `protocol`, `websocket` (`host:port`) and `started_at` (milliseconds since
+    /// 1970-01-01 UTC).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The service, for those in the same process.
+    pub fn handle(&self) -> &Handle<ConnectNode> {
+        &self.node
+    }
+
+    /// Ends it in order: it takes no connection and no call any more and answers those in progress, writes what the queues of its users
+    /// hold and closes each with code 1001, tells the Controller, and ends its services. What is not over at `deadline` is
+    /// cut. A registration is to be withdrawn before.
+    pub async fn stop(mut self, deadline: Duration) {
+        let services = self.services.clone();
+        let end = services.now() + deadline;
+        // What remains is shared out so that one slow step leaves time for those after it.
+        let left = || end.saturating_duration_since(services.now());
+        self.connections.close();
+        self.health.stop().await;
+        self.streams.cancel();
+        futures::future::join(self.grpc.stop(left() / 2), self.websockets.stop(left() / 2)).await;
+
+        let closing = self.node.call(super::messages::CloseAll).timeout(left());
+        if let Ok(users) = closing.await {
+            tracing::info!(
+                node_id = self.node_id,
+                users,
+                "closing the connections of users"
+            );
+        }
+        let closed = std::pin::pin!(self.connections.wait());
+        drop(select(closed, services.sleep(left() * 3 / 4)).await);
+
+        end_service(&services, &self.node, left() / 2).await;
+        end_service(&services, &self.controller, left()).await;
+    }
+}
+
+async fn end_service<S: Service>(services: &Services, service: &Handle<S>, limit: Duration) {
+    drop(select(service.stop(), services.sleep(limit)).await);
+    service.kill().await;
+}
+
+fn metadata(settings: &ConnectNodeSettings, websocket: SocketAddr) -> BTreeMap<String, String> {
+    // Nobody can dial "all interfaces"; whoever reaches the gRPC server reaches the WebSockets on the same host.
+    let host = match settings.advertise() {
+        Some(advertised) if websocket.ip().is_unspecified() => advertised.host().to_owned(),
+        _ => websocket.ip().to_string(),
+    };
+    let websocket = match host.contains(':') {
+        true => format!("[{host}]:{}", websocket.port()),
+        false => format!("{host}:{}", websocket.port()),
+    };
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    [
+        ("node_id", settings.id().to_owned()),
+        ("protocol", "connect_node".to_owned()),
+        ("websocket", websocket),
+        ("started_at", started.as_millis().to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
