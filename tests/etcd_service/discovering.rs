@@ -1,15 +1,16 @@
 //! Discovery tells who is registered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use million::etcd_service::{
     Delete, Discovery, Node, NodeDown, NodeRecord, NodeUp, Put, Register, Subscriber, Synchronized,
 };
 use million::framework::{Cx, ExitReason, Handle, Handler, Options, Service};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::house::{Heard, House};
+use crate::house::{Heard, House, until};
 
 on_both!(
     nodes_that_are_there_are_told_then_synchronized_then_changes,
@@ -18,6 +19,7 @@ on_both!(
     a_record_that_is_none_is_skipped,
     while_etcd_is_away_nobody_is_told_down,
     many_nodes_are_told_in_order_to_a_small_mailbox,
+    changes_are_told_in_order_to_a_slow_subscriber,
     discovery_ends_with_its_subscriber,
     discovery_ends_with_the_etcd_service,
 );
@@ -29,29 +31,48 @@ enum Told {
     Synchronized,
 }
 
-struct Router(mpsc::UnboundedSender<Told>);
+/// Takes one message for each permit.
+struct Router {
+    permits: Arc<Semaphore>,
+    told: mpsc::UnboundedSender<Told>,
+}
 impl Service for Router {}
+impl Router {
+    async fn tell(cx: &Cx<Self>, told: Told) {
+        let permits = Arc::clone(&cx.state().permits);
+        permits.acquire().await.unwrap().forget();
+        // A test that has ended wants no more.
+        let _ = cx.state().told.send(told);
+    }
+}
 impl Handler<NodeUp> for Router {
     async fn handle(cx: &Cx<Self>, NodeUp(node): NodeUp) {
-        let _ = cx.state().0.send(Told::Up(node));
+        Self::tell(cx, Told::Up(node)).await;
     }
 }
 impl Handler<NodeDown> for Router {
     async fn handle(cx: &Cx<Self>, NodeDown(node): NodeDown) {
-        let _ = cx.state().0.send(Told::Down(node));
+        Self::tell(cx, Told::Down(node)).await;
     }
 }
 impl Handler<Synchronized> for Router {
     async fn handle(cx: &Cx<Self>, _: Synchronized) {
-        let _ = cx.state().0.send(Told::Synchronized);
+        Self::tell(cx, Told::Synchronized).await;
     }
 }
 
 fn discover(house: &House) -> (Handle<Discovery>, Handle<Router>, Heard<Told>) {
-    let (sender, heard) = mpsc::unbounded_channel();
-    let router = house
-        .million
-        .spawn_with(Options::new().mailbox(2), Router(sender));
+    let permits = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    discover_slowly(house, permits)
+}
+
+fn discover_slowly(
+    house: &House,
+    permits: Arc<Semaphore>,
+) -> (Handle<Discovery>, Handle<Router>, Heard<Told>) {
+    let (told, heard) = mpsc::unbounded_channel();
+    let options = Options::new().mailbox(1).max_in_flight(1);
+    let router = house.million.spawn_with(options, Router { permits, told });
     let subscriber = Subscriber::of(&router);
     let discovery = Discovery::new(house.etcd.clone(), "/n/", subscriber);
     (house.million.spawn(discovery), router, Heard(heard))
@@ -161,6 +182,33 @@ async fn many_nodes_are_told_in_order_to_a_small_mailbox(house: &mut House) {
         assert_eq!(heard.next().await, Told::Up(expected));
     }
     assert_eq!(heard.next().await, Told::Synchronized);
+}
+
+async fn changes_are_told_in_order_to_a_slow_subscriber(house: &mut House) {
+    let permits = Arc::new(Semaphore::new(3));
+    let names = ["a", "b"];
+    for name in names {
+        put(house, name, "x:1").await;
+    }
+    let (discovery, _router, mut heard) = discover_slowly(house, Arc::clone(&permits));
+    for _ in 0..3 {
+        heard.next().await;
+    }
+    let rounds = 20;
+    for round in 1..=rounds {
+        for name in names {
+            put(house, name, &format!("x:{}", round + 1)).await;
+        }
+    }
+    until("the changes wait in line", async || discovery.queued() == 0).await;
+    permits.add_permits(rounds * 4);
+    for round in 1..=rounds {
+        for name in names {
+            let (old, new) = (format!("x:{round}"), format!("x:{}", round + 1));
+            assert_eq!(heard.next().await, Told::Down(node(name, &old)));
+            assert_eq!(heard.next().await, Told::Up(node(name, &new)));
+        }
+    }
 }
 
 async fn discovery_ends_with_its_subscriber(house: &mut House) {

@@ -1,5 +1,10 @@
 //! The etcd service, against the embedded etcd and a real one, from the same source.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure real time and start plain threads"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
