@@ -1,8 +1,9 @@
 //! Users of the demo: real WebSocket clients who write down what they receive.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
@@ -31,10 +32,22 @@ pub(super) struct Receipt {
 struct Shared {
     /// Where one can connect now.
     entrances: watch::Sender<Vec<SocketAddr>>,
-    /// How many are in their rooms now.
-    present: AtomicUsize,
+    /// On which node each user is, once it is in its room there.
+    places: Mutex<Vec<Option<SocketAddr>>>,
     /// How many messages all have received.
     received: AtomicU64,
+}
+
+impl Shared {
+    fn present(&self) -> usize {
+        let entrances = self.entrances.borrow();
+        let places = self.places.lock();
+        places
+            .iter()
+            .flatten()
+            .filter(|place| entrances.contains(place))
+            .count()
+    }
 }
 
 pub(super) struct Users {
@@ -69,7 +82,7 @@ impl Users {
     ) -> Result<Self, CliError> {
         let shared = Arc::new(Shared {
             entrances: watch::Sender::new(entrances.to_vec()),
-            present: AtomicUsize::new(0),
+            places: Mutex::new(vec![None; count as usize]),
             received: AtomicU64::new(0),
         });
         let users = (0..count)
@@ -97,11 +110,11 @@ impl Users {
         self.shared.entrances.send_replace(entrances);
     }
 
-    /// Waits until every user is in its room.
+    /// Waits until every user is in its room, on a node where one can connect now.
     pub(super) async fn all_present(&self) -> Result<(), CliError> {
         let begun = self.services.now();
         loop {
-            let present = self.shared.present.load(Ordering::Acquire);
+            let present = self.shared.present();
             if present == self.users.len() {
                 return Ok(());
             }
@@ -185,9 +198,12 @@ async fn live(
             let url = format!("ws://{entrance}/ws?user_id=user-{index}&user_name=User%20{index}");
             match connect_async(&url).await {
                 Ok((socket, _)) => {
-                    let left =
-                        stay(&services, socket, &room, &shared, &mut leave, &mut diary).await;
-                    if left {
+                    let place = Place {
+                        shared: &shared,
+                        index: index as usize,
+                        entrance,
+                    };
+                    if stay(&services, socket, &room, place, &mut leave, &mut diary).await {
                         return diary;
                     }
                 }
@@ -202,12 +218,31 @@ async fn live(
     }
 }
 
+/// Where a user is; given up when dropped.
+struct Place<'a> {
+    shared: &'a Shared,
+    index: usize,
+    entrance: SocketAddr,
+}
+
+impl Place<'_> {
+    fn take(&self) {
+        self.shared.places.lock()[self.index] = Some(self.entrance);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shared.places.lock()[self.index] = None;
+    }
+}
+
 /// In the room on one connection. Returns whether the user left by itself.
 async fn stay(
     services: &Services,
     mut socket: Socket,
     room: &str,
-    shared: &Shared,
+    place: Place<'_>,
     leave: &mut mpsc::Receiver<()>,
     diary: &mut Vec<Receipt>,
 ) -> bool {
@@ -215,7 +250,6 @@ async fn stay(
     if socket.send(Message::text(join)).await.is_err() {
         return false;
     }
-    let mut joined = false;
     let mut leaving = false;
     loop {
         let frame = tokio::select! {
@@ -237,25 +271,19 @@ async fn stay(
             continue;
         };
         match frame["type"].as_str() {
-            Some("joined") if !joined => {
-                joined = true;
-                shared.present.fetch_add(1, Ordering::AcqRel);
-            }
+            Some("joined") => place.take(),
             Some("message") => {
                 let number = frame["seq"]
                     .as_u64()
                     .and_then(|seq| u32::try_from(seq).ok());
                 if let Some(number) = number {
                     diary.push(Receipt { number, at });
-                    shared.received.fetch_add(1, Ordering::Relaxed);
+                    place.shared.received.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Some("error") => tracing::warn!(%text, "a user was refused"),
             _ => {}
         }
-    }
-    if joined {
-        shared.present.fetch_sub(1, Ordering::AcqRel);
     }
     leaving
 }
