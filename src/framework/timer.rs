@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::context::Cx;
 use super::envelope::{Letter, Nobody, Opened, Tell, answer};
 use super::environment::Environment;
-use super::frame::Blocks;
+use super::block::Blocks;
 use super::mailbox::Ending;
 use super::message::Message;
 use super::service::Handler;
