@@ -1,3 +1,10 @@
-//! The command line.
+//! The command line: the push manager, the reference Connect-Node and Controller, an embedded etcd, and a demo of all of them.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

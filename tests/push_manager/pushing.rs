@@ -52,7 +52,7 @@ fn a_message_to_a_room_names_the_room() {
             room: Some("kitchen".to_owned()),
             seq: 7,
         };
-        assert_eq!(modern.received(), [wanted.clone()]);
+        assert_eq!(modern.received(), std::slice::from_ref(&wanted));
         assert_eq!(old.received(), [wanted]);
     });
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::select;
+use futures::future::{Either, select};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::service::RoutesBuilder;
 
+use crate::etcd_service::{Etcd, NodeRecord, Register, Registration};
 use crate::framework::{Handle, Service, Services};
 use crate::services::generated::protocol::push_server_server::PushServerServer;
 use crate::services::generated::pubsub::connect_node_service_server::ConnectNodeServiceServer;
@@ -27,8 +28,11 @@ const SERVICES: &[&str] = &["pubsub.ConnectNodeService", "protocol.PushServer"];
 /// The largest gRPC message: the 100 MiB that a push manager takes from its callers, and room for what it wraps around.
 const MAX_GRPC_BYTES: usize = 101 * 1024 * 1024;
 
+/// Where the keys of Connect-Nodes begin, and where push managers look by default.
+const REGISTRATION_PREFIX: &str = "/services/connect-node/";
+
 /// Starts a Connect-Node: its services, its gRPC server with health and reflection, and its WebSocket port. It is not
-/// registered anywhere yet.
+/// registered anywhere yet; see [`RunningConnectNode::register`].
 ///
 /// A Controller that cannot be reached keeps nothing from starting: it is told when it is there.
 ///
@@ -101,6 +105,8 @@ pub async fn start(
         node_id: settings.id().to_owned(),
         advertised,
         metadata,
+        lease_ttl: settings.lease_ttl(),
+        registration: None,
         node,
         controller,
         health,
@@ -119,6 +125,8 @@ pub struct RunningConnectNode {
     node_id: String,
     advertised: String,
     metadata: BTreeMap<String, String>,
+    lease_ttl: Duration,
+    registration: Option<Registration>,
     node: Handle<ConnectNode>,
     controller: Handle<ControllerClient>,
     health: Health,
@@ -152,7 +160,7 @@ impl RunningConnectNode {
 
     /// The key under which it registers in etcd.
     pub fn registration_key(&self) -> String {
-        format!("/services/connect-node/{}", self.advertised)
+        format!("{REGISTRATION_PREFIX}{}", self.advertised)
     }
 
     /// What it registers along with its address: `node_id`, `protocol`, `websocket` (`host:port`) and `started_at` (milliseconds since
@@ -161,19 +169,61 @@ impl RunningConnectNode {
         &self.metadata
     }
 
+    /// Registers the node in etcd, where push managers find it, until it is stopped or dropped.
+    ///
+    /// # Errors
+    ///
+    /// etcd cannot be reached or refuses; see [`EtcdError::is_retryable`](crate::etcd_service::EtcdError::is_retryable).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half way it leaves the node unregistered.
+    pub async fn register(&mut self, etcd: &Handle<Etcd>) -> Result<(), ConnectNodeError> {
+        let key = self.registration_key();
+        let record = NodeRecord {
+            address: self.advertised.clone(),
+            metadata: self.metadata.clone(),
+        };
+        let register = Register {
+            key: key.clone(),
+            value: record.to_value(),
+            ttl: self.lease_ttl,
+        };
+        let registration = match etcd.call(register).await {
+            Ok(Ok(registration)) => registration,
+            Ok(Err(source)) => return Err(ConnectNodeError::Register { key, source }),
+            Err(source) => return Err(ConnectNodeError::Unanswered { key, source }),
+        };
+        tracing::info!(
+            node_id = self.node_id,
+            key,
+            "the Connect-Node is registered"
+        );
+        self.registration = Some(registration);
+        Ok(())
+    }
+
     /// The service, for those in the same process.
     pub fn handle(&self) -> &Handle<ConnectNode> {
         &self.node
     }
 
-    /// Ends it in order: it takes no connection and no call any more and answers those in progress, writes what the queues of its users
+    /// Ends it in order: it withdraws its registration, takes no connection and no call any more and answers those in progress, writes what the queues of its users
     /// hold and closes each with code 1001, tells the Controller, and ends its services. What is not over at `deadline` is
-    /// cut. A registration is to be withdrawn before.
+    /// cut.
     pub async fn stop(mut self, deadline: Duration) {
         let services = self.services.clone();
         let end = services.now() + deadline;
         // What remains is shared out so that one slow step leaves time for those after it.
         let left = || end.saturating_duration_since(services.now());
+        if let Some(registration) = self.registration.take() {
+            let key = registration.key().to_owned();
+            let withdrawn = std::pin::pin!(registration.unregister());
+            let given_up = services.sleep(left() / 4);
+            if let Either::Left((Err(error), _)) = select(withdrawn, given_up).await {
+                tracing::warn!(key, %error, "the registration goes when its lease ends");
+            }
+        }
         self.connections.close();
         self.health.stop().await;
         self.streams.cancel();

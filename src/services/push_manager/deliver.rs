@@ -23,9 +23,15 @@ use super::link::{Link, Pauses};
 use super::parcel::Parcel;
 use super::target::NodeProtocol;
 
+/// The deadline that the node is told is so much later than ours: the transport acts on it too, and would end the call
+/// as cancelled a moment before we end it as expired.
+const HEADER_MARGIN: Duration = Duration::from_millis(100);
+
 /// How a call is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
+    /// The node's id, for the log.
+    pub(crate) node: Arc<str>,
     pub(crate) protocol: NodeProtocol,
     /// How long the call may take, with waiting for a connection.
     pub(crate) timeout: Duration,
@@ -40,8 +46,6 @@ pub(crate) struct Terms {
 pub(crate) struct Outcome {
     /// For each message of the batch, in its order.
     pub(crate) fates: Vec<Fate>,
-    /// Whether the node was reached; `None` when that cannot be told.
-    pub(crate) reached: Option<bool>,
     /// What went wrong, if something did.
     pub(crate) problem: Option<String>,
 }
@@ -49,12 +53,11 @@ pub(crate) struct Outcome {
 /// Sends `batch` and waits for the answers. To be run on the IO runtime.
 pub(crate) async fn deliver(mut link: Link, terms: Terms, batch: Vec<Arc<Parcel>>) -> Outcome {
     let mut answers = Answers(vec![None; batch.len()]);
-    let mut reached = None;
     let cut = link.clone();
     let (rest, problem) = tokio::select! {
         biased;
         () = cut.is_cut() => (Fate::Dropped, Some("given up: the node has left or the push manager stops".to_owned())),
-        sent = tokio::time::timeout(terms.timeout, send(&mut link, terms, &batch, &mut answers, &mut reached)) => match sent {
+        sent = tokio::time::timeout(terms.timeout, send(&mut link, &terms, &batch, &mut answers)) => match sent {
             Err(_) => (Fate::Expired, Some(format!("no answer within {:?}", terms.timeout))),
             Ok(Ok(())) => (Fate::Failed, answers.problem()),
             Ok(Err(status)) if status.code() == Code::DeadlineExceeded => (Fate::Expired, Some(describe(&status))),
@@ -67,7 +70,6 @@ pub(crate) async fn deliver(mut link: Link, terms: Terms, batch: Vec<Arc<Parcel>
             .into_iter()
             .map(|answer| answer.map_or(rest, |answer| answer.fate))
             .collect(),
-        reached,
         problem,
     }
 }
@@ -126,10 +128,9 @@ impl Answers {
 
 async fn send(
     link: &mut Link,
-    terms: Terms,
+    terms: &Terms,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
-    reached: &mut Option<bool>,
 ) -> Result<(), Status> {
     let mut pauses = Pauses::new(terms.chance);
     loop {
@@ -140,23 +141,24 @@ async fn send(
             NodeProtocol::ConnectNode => as_frame(channel, terms, batch, answers).await,
             NodeProtocol::PushServer => one_by_one(channel, terms, batch, answers).await,
         };
-        match sent {
-            Err(status) if was_never_sent(&status) => {
-                *reached = Some(false);
-                tokio::time::sleep(pauses.next()).await;
-            }
-            Err(status) => return Err(status),
-            Ok(()) => {
-                *reached = Some(true);
-                return Ok(());
+        let connected = !matches!(&sent, Err(status) if was_never_sent(status));
+        if link.note(connected) {
+            if connected {
+                tracing::info!(node = %terms.node, "the node is connected again");
+            } else {
+                tracing::warn!(node = %terms.node, "the connection to the node is lost, trying for another");
             }
         }
+        if connected {
+            return sent;
+        }
+        tokio::time::sleep(pauses.next()).await;
     }
 }
 
 async fn as_frame(
     channel: Channel,
-    terms: Terms,
+    terms: &Terms,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
 ) -> Result<(), Status> {
@@ -168,7 +170,7 @@ async fn as_frame(
     let mut client =
         ConnectNodeServiceClient::new(channel).max_decoding_message_size(terms.max_message_bytes);
     let mut request = Request::new(once(DeliverRequest { deliveries }));
-    request.set_timeout(terms.timeout);
+    request.set_timeout(terms.timeout + HEADER_MARGIN);
     let mut frames = client.deliver(request).await?.into_inner();
     while !answers.are_complete()
         && let Some(frame) = frames.message().await?
@@ -197,7 +199,7 @@ fn delivery(id: u64, parcel: &Parcel, timeout: Duration) -> Delivery {
 
 async fn one_by_one(
     channel: Channel,
-    terms: Terms,
+    terms: &Terms,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
 ) -> Result<(), Status> {
@@ -212,13 +214,13 @@ async fn one_by_one(
             Some(room) => {
                 let room_id = room.clone();
                 let mut request = Request::new(BroadCastRoomReq { room_id, proto });
-                request.set_timeout(terms.timeout);
+                request.set_timeout(terms.timeout + HEADER_MARGIN);
                 let reply = client.broadcast_to_room(request).await?.into_inner();
                 (reply.code, reply.msg)
             }
             None => {
                 let mut request = Request::new(BroadCastReq { proto });
-                request.set_timeout(terms.timeout);
+                request.set_timeout(terms.timeout + HEADER_MARGIN);
                 let reply = client.broadcast(request).await?.into_inner();
                 (reply.code, reply.msg)
             }

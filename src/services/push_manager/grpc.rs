@@ -42,6 +42,18 @@ const SERVICES: [&str; 4] = [
 ];
 
 /// The gRPC server of a push manager. Dropping it ends it at once.
+///
+/// A push is answered with one of these in `code` and `msg`; only the first means that the message reaches everyone:
+///
+/// | `code` | `msg` | meaning |
+/// |---|---|---|
+/// | 0 | OK | every node accepted it |
+/// | 8 | PARTIAL | some nodes accepted it, the queues of others were full; sent again, it is repeated at the former |
+/// | 8 | RESOURCE_EXHAUSTED | the queue of every node was full |
+/// | 14 | NO_NODES | no node is registered, so nobody is connected |
+///
+/// Or the call fails with a gRPC status: INVALID_ARGUMENT for a missing `proto` or an empty `room_id`, UNAVAILABLE before the nodes
+/// are known and while stopping, DEADLINE_EXCEEDED, OUT_OF_RANGE for a message over `max_message_bytes`.
 #[derive(Debug)]
 pub struct GrpcServer {
     address: SocketAddr,

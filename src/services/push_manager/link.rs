@@ -3,6 +3,8 @@
 //! The first connection is tried for until there is one, or nobody wants it any more. Later ones are made by the channel itself
 //! when a call needs them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -24,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     channel: watch::Receiver<Option<Channel>>,
+    connected: Arc<AtomicBool>,
     cut: CancellationToken,
 }
 
@@ -34,8 +37,19 @@ impl Link {
     /// The link, and what connects it.
     pub(crate) fn new() -> (Self, Connector) {
         let (announce, channel) = watch::channel(None);
-        let cut = CancellationToken::new();
-        (Self { channel, cut }, Connector { announce })
+        let link = Self {
+            channel,
+            connected: Arc::default(),
+            cut: CancellationToken::new(),
+        };
+        let connected = Arc::clone(&link.connected);
+        (
+            link,
+            Connector {
+                announce,
+                connected,
+            },
+        )
     }
 
     /// Waits for the first connection.
@@ -45,6 +59,16 @@ impl Link {
             .ok()
             .and_then(|channel| channel.clone())
             .ok_or(Abandoned)
+    }
+
+    /// Whether there is a connection, as far as the last call could tell.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a call found a connection. Returns whether that is news.
+    pub(crate) fn note(&self, connected: bool) -> bool {
+        self.connected.swap(connected, Ordering::Relaxed) != connected
     }
 
     /// Ends every call that is out.
@@ -62,6 +86,7 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Connector {
     announce: watch::Sender<Option<Channel>>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -78,6 +103,7 @@ impl Connector {
             let error = match endpoint(target, settings) {
                 Ok(endpoint) => match endpoint.connect().await {
                     Ok(channel) => {
+                        self.connected.store(true, Ordering::Relaxed);
                         self.announce.send_replace(Some(channel));
                         return services.now();
                     }

@@ -33,7 +33,6 @@ pub(crate) struct NodeClient {
     /// Kept so that it ends with this service.
     connecting: Option<Io<()>>,
     ready_at: Option<Instant>,
-    connected: bool,
     idle: Option<oneshot::Sender<()>>,
     refusals: Limiter,
     failures: Limiter,
@@ -64,7 +63,6 @@ impl NodeClient {
             connector: Some(connector),
             connecting: None,
             ready_at: None,
-            connected: false,
             idle: None,
             refusals: Limiter::default(),
             failures: Limiter::default(),
@@ -79,17 +77,6 @@ impl NodeClient {
 
     fn note_outcome(&mut self, lane: LaneId, outcome: &Outcome, now: Instant) {
         self.lanes.settle(lane, &outcome.fates);
-        if let Some(connected) = outcome.reached
-            && connected != self.connected
-        {
-            self.connected = connected;
-            let (node, address) = (&self.target.id, &self.target.address);
-            if connected {
-                tracing::info!(%node, %address, "the node is connected again");
-            } else {
-                tracing::warn!(%node, %address, "the connection to the node is lost and cannot be made again yet");
-            }
-        }
         let lost = outcome
             .fates
             .iter()
@@ -149,7 +136,6 @@ impl Handler<Connected> for NodeClient {
     async fn handle(cx: &Cx<Self>, message: Connected) {
         let mut client = cx.state();
         client.ready_at = Some(message.0);
-        client.connected = true;
         client.connecting = None;
         tracing::info!(node = %client.target.id, address = %client.target.address, "the node is connected");
     }
@@ -206,6 +192,7 @@ impl Handler<RunLane> for NodeClient {
             let next = cx.with(|client| {
                 let batch = client.lanes.next(lane)?;
                 let terms = Terms {
+                    node: Arc::clone(&client.target.id),
                     protocol: client.target.protocol,
                     timeout: client.settings.node_timeout(),
                     max_message_bytes: client.settings.max_message_bytes(),
@@ -220,7 +207,6 @@ impl Handler<RunLane> for NodeClient {
             let outcome = called.unwrap_or_else(|error| Outcome {
                 // With no fate told of, all of the batch has failed.
                 fates: Vec::new(),
-                reached: None,
                 problem: Some(error.to_string()),
             });
             let now = cx.services().now();
@@ -292,7 +278,7 @@ impl Handler<Look> for NodeClient {
         let client = cx.state();
         Seen {
             counters: client.lanes.counters(),
-            connected: client.connected,
+            connected: client.link.is_connected(),
             ready_at: client.ready_at,
         }
     }

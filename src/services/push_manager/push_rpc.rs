@@ -119,14 +119,7 @@ fn present(proto: Option<Proto>) -> Result<Proto, Status> {
     })
 }
 
-/// What the caller is told. `"0"` and `OK` mean that every node took the message, and nothing else does. The other codes are numbers of gRPC:
-///
-/// | code | msg | meaning |
-/// |---|---|---|
-/// | 0 | OK | every node accepted it |
-/// | 14 | NO_NODES | no node is registered, so nobody is connected |
-/// | 8 | PARTIAL | some nodes accepted it, the queues of others were full |
-/// | 8 | RESOURCE_EXHAUSTED | the queue of every node was full |
+/// What the caller is told: the table at [`GrpcServer`](super::GrpcServer).
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     code: &'static str,

@@ -222,7 +222,7 @@ impl Handler<Nodes> for PushManager {
                 let seen = seen.ok()?;
                 Some(NodeView {
                     key: entry.target.key.clone(),
-                    id: entry.target.id.clone(),
+                    id: entry.target.id.to_string(),
                     address: entry.target.address.to_string(),
                     protocol: entry.target.protocol,
                     state: match (entry.is_live(), seen.connected) {

@@ -213,7 +213,7 @@ mod tests {
     fn target(key: &str, address: &str) -> Target {
         Target {
             key: key.to_owned(),
-            id: key.to_owned(),
+            id: key.into(),
             address: address.parse().unwrap(),
             protocol: NodeProtocol::ConnectNode,
         }

@@ -1,6 +1,7 @@
 //! A registered node as the push manager understands it: where it is, and what it speaks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::etcd_service::Node;
 use crate::framework::settings::{Address, AddressError};
@@ -35,7 +36,7 @@ impl fmt::Display for NodeProtocol {
 pub(crate) struct Target {
     /// The key of its registration.
     pub(crate) key: String,
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) address: Address,
     pub(crate) protocol: NodeProtocol,
 }
@@ -73,7 +74,10 @@ impl Target {
         let id = node.metadata.get(ID_KEY).filter(|id| !id.is_empty());
         Ok(Self {
             key: node.key.clone(),
-            id: id.map_or_else(|| format!("connect-node-{address}"), Clone::clone),
+            id: id.map_or_else(
+                || format!("connect-node-{address}").into(),
+                |id| id.as_str().into(),
+            ),
             address,
             protocol,
         })
@@ -107,7 +111,7 @@ mod tests {
     fn a_bare_address_is_a_connect_node_named_by_it() {
         let target = Target::of(&node("localhost:50052", &[])).unwrap();
         assert_eq!(target.protocol, NodeProtocol::ConnectNode);
-        assert_eq!(target.id, "connect-node-localhost:50052");
+        assert_eq!(&*target.id, "connect-node-localhost:50052");
     }
 
     #[test]
@@ -115,7 +119,7 @@ mod tests {
         let metadata = [("node_id", "n1"), ("protocol", "push_server")];
         let target = Target::of(&node("a:1", &metadata)).unwrap();
         assert_eq!(
-            (target.id.as_str(), target.protocol),
+            (&*target.id, target.protocol),
             ("n1", NodeProtocol::PushServer)
         );
     }

@@ -1,0 +1,39 @@
+//! `million etcd`: the embedded etcd alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use million::etcd_service::embedded;
+use million::framework::IoError;
+
+use super::args::EtcdFlags;
+use super::error::CliError;
+use super::output;
+use super::program::{Program, configuration};
+use super::signals::Signals;
+
+/// Open streams are told to end, and have so long to do so.
+const STOP: Duration = Duration::from_secs(6);
+
+pub(crate) fn run(config: Option<&Path>, flags: EtcdFlags) -> Result<(), CliError> {
+    let program = Program::start(&configuration(config, &[])?)?;
+    let services = program.million.services();
+    let served = program.million.block_on(async {
+        let mut signals = Signals::listen()?;
+        let server = services
+            .io(embedded::start(flags.listen))
+            .await
+            .map_err(|error: IoError| CliError::EtcdStart(error.to_string()))??;
+        output::result(format_args!("etcd listening on {}", server.address()));
+        output::result("etcd keeps nothing on disk: all keys are gone when it stops");
+        signals.heard().await;
+        signals.end_at_once_on_the_next(&services);
+        let stopped = services.io(tokio::time::timeout(STOP, server.stop())).await;
+        if !matches!(stopped, Ok(Ok(()))) {
+            tracing::warn!("the etcd server did not stop in time, and was cut");
+        }
+        Ok(())
+    });
+    program.end();
+    served
+}

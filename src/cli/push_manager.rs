@@ -1,0 +1,65 @@
+//! `million push-manager`.
+
+use std::path::Path;
+
+use million::etcd_service::{Discovery, Subscriber};
+use million::services::push_manager;
+
+use super::args::PushManagerFlags;
+use super::error::CliError;
+use super::output;
+use super::program::{Program, configuration, start_etcd};
+use super::signals::Signals;
+
+pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), CliError> {
+    let configuration = configuration(
+        config,
+        &[
+            ("push_manager.id", flags.id.as_deref(), "--id"),
+            ("push_manager.listen", flags.listen.as_deref(), "--listen"),
+            (
+                "push_manager.metrics_listen",
+                flags.metrics_listen.as_deref(),
+                "--metrics-listen",
+            ),
+            (
+                "push_manager.controller_address",
+                flags.controller.as_deref(),
+                "--controller",
+            ),
+            (
+                "push_manager.node_prefix",
+                flags.node_prefix.as_deref(),
+                "--node-prefix",
+            ),
+            ("etcd.endpoints", flags.etcd.as_deref(), "--etcd"),
+        ],
+    )?;
+    let program = Program::start(&configuration)?;
+    let services = program.million.services();
+    let settings = configuration.push_manager;
+    let served = program.million.block_on(async {
+        let mut signals = Signals::listen()?;
+        let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
+        let push_manager = push_manager::start(&services, settings.clone())?;
+        let discovery = services.spawn(Discovery::new(
+            etcd,
+            settings.node_prefix(),
+            Subscriber::of(&push_manager.handle),
+        ));
+        output::result(format_args!(
+            "push-manager {} listening on {}, finding nodes at {endpoint} under {}",
+            settings.id(),
+            push_manager.grpc.address(),
+            settings.node_prefix(),
+        ));
+        signals.heard().await;
+        signals.end_at_once_on_the_next(&services);
+        discovery.stop().await;
+        let report = push_manager.stop(settings.shutdown_timeout()).await;
+        tracing::info!(?report, "the push manager has stopped");
+        Ok(())
+    });
+    program.end();
+    served
+}
