@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll};
 
+use super::block::Blocks;
 use super::context::Cx;
 use super::error::CallError;
-use super::block::Blocks;
 use super::frame::{Finish, Frame, Panic};
 use super::message::Message;
 use super::service::{Handler, Service};
