@@ -47,7 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let etcd = million.spawn(Etcd::new(EtcdSettings::default()));
     let lookout = million.spawn(Lookout(tell));
-    million.spawn(Discovery::new(etcd.clone(), "/services/demo/", Subscriber::of(&lookout)));
+    million.spawn(Discovery::new(
+        etcd.clone(),
+        "/services/demo/",
+        Subscriber::of(&lookout),
+    ));
     million.block_on(async {
         println!("{:?}", told.recv().await);
         let record = NodeRecord {

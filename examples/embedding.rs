@@ -26,7 +26,11 @@ impl Handler<Resolve> for Resolver {
     async fn handle(cx: &Cx<Self>, message: Resolve) -> Result<usize, String> {
         cx.state().lookups += 1;
         // The network belongs on the IO runtime; the service handles other messages until the answer is there.
-        let found = cx.io(async move { tokio::net::lookup_host(message.0).await.map(Iterator::count) });
+        let found = cx.io(async move {
+            tokio::net::lookup_host(message.0)
+                .await
+                .map(Iterator::count)
+        });
         match found.await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(error)) => Err(error.to_string()),
@@ -43,8 +47,15 @@ async fn main() -> Result<(), million::framework::BuildError> {
         .io_runtime(tokio::runtime::Handle::current())
         .build()?;
     let resolver = million.spawn(Resolver { lookups: 0 });
-    println!("localhost: {:?}", resolver.call(Resolve("localhost:80")).await);
+    println!(
+        "localhost: {:?}",
+        resolver.call(Resolve("localhost:80")).await
+    );
     let report = million.shutdown(Duration::from_secs(5)).await;
-    println!("ended in order: {}, services stopped: {}", report.is_clean(), report.stopped);
+    println!(
+        "ended in order: {}, services stopped: {}",
+        report.is_clean(),
+        report.stopped
+    );
     Ok(())
 }

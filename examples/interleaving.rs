@@ -83,7 +83,10 @@ fn main() -> Result<(), BuildError> {
             println!("asked at once: {balance:?} after {:?}", begun.elapsed());
         };
         let (payments, ()) = futures::join!(payments, question);
-        let paid = payments.iter().filter(|paid| matches!(paid, Ok(Ok(_)))).count();
+        let paid = payments
+            .iter()
+            .filter(|paid| matches!(paid, Ok(Ok(_))))
+            .count();
         println!(
             "{paid} of 1000 payments of 1 went through, {:?} in all; left: {:?}",
             begun.elapsed(),
