@@ -38,7 +38,7 @@ impl Handler<Ping> for Pong {
 }
 
 fn main() {
-    let mut etcd_server = RealEtcd::start();
+    let etcd_server = RealEtcd::start();
     let endpoint = etcd_server.endpoint();
     // The gets are to hang for as long as the pings are measured.
     let settings = Configuration::document(None, |_| None)
