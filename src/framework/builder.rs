@@ -28,6 +28,7 @@ pub struct Builder {
     tick: Duration,
     call_timeout: Duration,
     io: Option<runtime::Handle>,
+    settings: Settings,
 }
 
 impl Builder {
@@ -39,11 +40,14 @@ impl Builder {
             tick: Duration::from_millis(10),
             call_timeout: Duration::from_secs(10),
             io: None,
+            settings: Settings::default(),
         }
     }
 
-    /// Takes workers, IO threads, tick and call timeout from a settings file.
-    pub fn settings(self, settings: &Settings) -> Self {
+    /// Takes workers, IO threads, tick and call timeout from a settings file, and keeps the rest for
+    /// [`Services::settings`].
+    pub fn settings(mut self, settings: &Settings) -> Self {
+        self.settings = settings.clone();
         self.workers(settings.workers())
             .io_threads(settings.io_threads())
             .tick(settings.tick())
@@ -121,6 +125,7 @@ impl Builder {
                 self.tick
             },
             self.call_timeout,
+            self.settings,
         );
         let timer = environment.spawn(Arc::clone(services.timers()).drive());
         let million = Million {

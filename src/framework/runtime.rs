@@ -164,6 +164,7 @@ impl Million {
     /// Ends the IO runtime and waits until its threads are gone, unless this runs on it.
     async fn stop_io(&self) {
         self.timer.abort();
+        self.services.timers().close();
         let here = runtime::Handle::try_current().ok();
         if here.is_some_and(|here| here.id() == self.services.io_runtime().id()) {
             return;
@@ -220,6 +221,7 @@ impl Drop for Million {
             }
         }
         self.timer.abort();
+        self.services.timers().close();
         if let Some(io) = self.io.lock().take() {
             if runtime::Handle::try_current().is_ok() {
                 // Waiting would block async code.

@@ -41,6 +41,12 @@ use super::message::Message;
 /// # }
 /// ```
 pub trait Service: Sized + Send + 'static {
+    /// How many messages the service takes on, and what a panic means for it, unless whoever spawns it says otherwise
+    /// ([`Services::spawn_with`](super::Services::spawn_with)). Asked once, before it starts.
+    fn options(&self) -> Options {
+        Options::new()
+    }
+
     /// Runs before any message is handled; messages that arrive meanwhile wait in the mailbox.
     ///
     /// An error ends the service with [`ExitReason::StartFailed`](super::ExitReason::StartFailed), and all who wait for it hear

@@ -19,6 +19,7 @@ use super::io::Io;
 use super::mailbox::Ending;
 use super::registry::Registry;
 use super::service::{Options, Service};
+use super::settings::Settings;
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pool: Arc<Pool>,
     timers: Arc<Timers>,
     call_timeout: Duration,
+    settings: Settings,
     registry: Registry,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
@@ -76,12 +78,14 @@ impl Services {
         pool: Arc<Pool>,
         tick: Duration,
         call_timeout: Duration,
+        settings: Settings,
     ) -> Self {
         Self(Arc::new(Shared {
             timers: Timers::new(environment.clone(), tick),
             environment,
             pool,
             call_timeout,
+            settings,
             registry: Registry::new(),
             table: Mutex::new(Table {
                 services: Slab::new(),
@@ -93,12 +97,12 @@ impl Services {
         }))
     }
 
-    /// Starts a service with the default [`Options`]. Its `on_start` runs on a worker; messages sent meanwhile wait for it.
+    /// Starts a service with the [`Options`] that it asks for. Its `on_start` runs on a worker; messages sent meanwhile wait for it.
     ///
     /// If the `Million` is shutting down the service never starts: its handle is closed, with
     /// [`ExitReason::NeverStarted`].
     pub fn spawn<S: Service>(&self, service: S) -> Handle<S> {
-        self.spawn_with(Options::new(), service)
+        self.spawn_with(service.options(), service)
     }
 
     /// Starts a service with `options`. See [`Services::spawn`].
@@ -179,6 +183,12 @@ impl Services {
     /// How long a call waits unless told otherwise: `session_monitor` in the settings.
     pub fn call_timeout(&self) -> Duration {
         self.0.call_timeout
+    }
+
+    /// The settings that the `Million` was built with; a section of your own is
+    /// [`settings().section::<T>("name")`](Settings::section).
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// How many services are alive.

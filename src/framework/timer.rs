@@ -43,6 +43,8 @@ struct State {
     wheel: Wheel<Alarm>,
     /// When the driver will look next.
     planned: u64,
+    /// Nobody drives it any more.
+    closed: bool,
 }
 
 enum Alarm {
@@ -66,6 +68,7 @@ impl Timers {
             state: Mutex::new(State {
                 wheel: Wheel::new(),
                 planned: u64::MAX,
+                closed: false,
             }),
             earlier: Notify::new(),
         })
@@ -101,6 +104,20 @@ impl Timers {
         }
     }
 
+    /// Ends every wait that there is or will be: the driver is gone, so no time would end it.
+    pub(crate) fn close(&self) {
+        let alarms = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.wheel.clear()
+        };
+        for alarm in alarms {
+            if let Alarm::Wake(waker) = alarm {
+                waker.wake();
+            }
+        }
+    }
+
     fn send(&self, later: &Arc<dyn Later>) {
         if later.cancelled().load(Ordering::Acquire) {
             return;
@@ -122,8 +139,11 @@ impl Timers {
     ) -> Poll<()> {
         match *key {
             None => {
-                *key = Some(self.set(deadline, Alarm::Wake(waker.clone())));
-                Poll::Pending
+                *key = self.set(deadline, Alarm::Wake(waker.clone()));
+                match key {
+                    Some(_) => Poll::Pending,
+                    None => Poll::Ready(()),
+                }
             }
             Some(set) => match self.state.lock().wheel.get_mut(set) {
                 Some(Alarm::Wake(known)) => {
@@ -187,10 +207,14 @@ impl Timers {
         Timer { later }
     }
 
-    fn set(&self, deadline: Instant, alarm: Alarm) -> TimerKey {
+    /// `None`: nobody drives the timers any more.
+    fn set(&self, deadline: Instant, alarm: Alarm) -> Option<TimerKey> {
         let tick = self.tick_at_or_after(deadline);
         let (key, earlier) = {
             let mut state = self.state.lock();
+            if state.closed {
+                return None;
+            }
             let earlier = tick < state.planned;
             if earlier {
                 state.planned = tick;
@@ -200,7 +224,7 @@ impl Timers {
         if earlier {
             self.earlier.notify_one();
         }
-        key
+        Some(key)
     }
 
     fn ticks_passed(&self, now: Instant) -> u64 {
@@ -223,6 +247,8 @@ impl Timers {
 }
 
 /// Waits for a time to pass. Made by [`Cx::sleep`](super::Cx::sleep).
+///
+/// It ends early in one case: the `Million` has shut down, so that nobody waits for ever.
 ///
 /// # Cancel safety
 ///

@@ -104,6 +104,16 @@ impl<T> Wheel<T> {
         Some(self.remove(key.index))
     }
 
+    /// Takes all timers out, in no order.
+    pub(crate) fn clear(&mut self) -> Vec<T> {
+        let timers = std::mem::replace(self, Self::new());
+        // Keys from before must not be taken for those of timers to come.
+        self.serial = timers.serial;
+        self.now = timers.now;
+        let timers = timers.timers;
+        timers.into_iter().map(|(_, entry)| entry.content).collect()
+    }
+
     /// Moves to tick `now` and appends what fires to `fired`.
     pub(crate) fn advance(&mut self, now: u64, fired: &mut Vec<T>) {
         while self.now < now {

@@ -116,6 +116,41 @@ fn a_call_waits_for_room_too() {
     });
 }
 
+struct Narrow;
+impl million::framework::Service for Narrow {
+    fn options(&self) -> Options {
+        Options::new().mailbox(1).max_in_flight(1)
+    }
+}
+impl million::framework::Handler<Pass> for Narrow {
+    async fn handle(_: &million::framework::Cx<Self>, message: Pass) -> u32 {
+        let _ = message.gate.acquire().await;
+        message.number
+    }
+}
+
+#[test]
+fn a_service_says_itself_how_much_it_takes_on() {
+    let million = million(1);
+    let service = million.spawn(Narrow);
+    let gate = gate();
+    let pass = |number| Pass {
+        number,
+        gate: gate.clone(),
+    };
+    run(&million, async {
+        service.send(pass(1)).await.unwrap();
+        while service.queued() > 0 {
+            tokio::task::yield_now().await;
+        }
+        service.try_send(pass(2)).unwrap();
+        assert!(matches!(
+            service.try_send(pass(3)),
+            Err(TrySendError::Full(_))
+        ));
+    });
+}
+
 #[test]
 fn messages_do_not_start_while_as_many_handlers_wait_as_may() {
     let million = million(2);

@@ -31,6 +31,20 @@ fn several_in_one_process_do_not_meet() {
 }
 
 #[test]
+fn services_read_their_own_section_of_the_settings() {
+    let settings = million::framework::settings::Settings::parse(
+        "worker_mgr: { num: 1 }\nledger: { currency: EUR }\n",
+        "test.yaml",
+    )
+    .unwrap();
+    let million = Million::builder().settings(&settings).build().unwrap();
+    let services = million.services();
+    let section: Option<std::collections::BTreeMap<String, String>> =
+        services.settings().section("ledger").unwrap();
+    assert_eq!(section.unwrap()["currency"], "EUR");
+}
+
+#[test]
 fn a_host_lends_its_runtime() {
     let host = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

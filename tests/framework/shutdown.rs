@@ -125,6 +125,19 @@ fn nothing_starts_after_the_shutdown() {
 }
 
 #[test]
+fn nobody_waits_for_ever_after_the_shutdown() {
+    let million = million(1);
+    let services = million.services();
+    let before = std::thread::spawn({
+        let services = services.clone();
+        move || futures::executor::block_on(services.sleep(Duration::from_secs(3600)))
+    });
+    million.blocking_shutdown(LIMIT);
+    before.join().unwrap();
+    futures::executor::block_on(services.sleep(Duration::from_secs(3600)));
+}
+
+#[test]
 fn a_shutdown_of_ten_thousand_services_is_clean() {
     let million = million(2);
     for _ in 0..10_000 {
