@@ -41,7 +41,7 @@ pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), 
     let served = program.million.block_on(async {
         let mut signals = Signals::listen()?;
         let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
-        let push_manager = push_manager::start(&services, settings.clone())?;
+        let push_manager = push_manager::start(&services, settings.clone()).await?;
         let discovery = services.spawn(Discovery::new(
             etcd,
             settings.node_prefix(),

@@ -41,7 +41,7 @@ pub(crate) fn settings(lines: &str) -> PushManagerSettings {
 impl World {
     pub(crate) fn new(lines: &str) -> Self {
         let million = Million::builder().workers(2).build().unwrap();
-        let running = start(&million, settings(lines)).unwrap();
+        let running = million.block_on(start(&million, settings(lines))).unwrap();
         Self { million, running }
     }
 

@@ -47,7 +47,8 @@ impl System {
     ) -> Result<Self, CliError> {
         let (etcd, etcd_endpoint) = start_etcd(services, configuration.etcd.clone()).await?;
         let controller = controller::start(services, &configuration.controller).await?;
-        let push_manager = push_manager::start(services, configuration.push_manager.clone())?;
+        let push_manager =
+            push_manager::start(services, configuration.push_manager.clone()).await?;
         let discovery = services.spawn(Discovery::new(
             etcd.clone(),
             configuration.push_manager.node_prefix(),

@@ -11,6 +11,7 @@ pub mod settings;
 mod counters;
 mod deliver;
 mod departures;
+mod error;
 mod grpc;
 mod in_order;
 mod lanes;
@@ -22,13 +23,13 @@ mod parcel;
 mod push_rpc;
 mod running;
 mod service;
-mod severable;
 mod table;
 mod target;
 mod tracked;
 
 pub use counters::Counters;
-pub use grpc::{GrpcServer, GrpcStartError};
+pub use error::PushManagerError;
+pub use grpc::GrpcServer;
 pub use messages::{
     Broadcast, BroadcastToRoom, Drain, NodeState, NodeTable, NodeView, Nodes, PushError, Pushed,
 };

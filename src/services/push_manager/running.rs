@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::framework::{ExitReason, Handle, Services};
+use crate::services::server::Port;
 
 use super::counters::Counters;
-use super::grpc::{GrpcServer, GrpcStartError};
+use super::error::PushManagerError;
+use super::grpc::GrpcServer;
 use super::messages::Drain;
 use super::service::PushManager;
 use super::settings::PushManagerSettings;
@@ -17,23 +19,29 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// [`GrpcStartError`] when its address cannot be listened on; the service has then been stopped.
-pub fn start(
+/// [`PushManagerError::Listen`] when its port cannot be taken; nothing has been started then.
+///
+/// # Cancel safety
+///
+/// Dropped half way it leaves nothing running but a service that the end of the `Million` ends.
+pub async fn start(
     services: &Services,
     settings: PushManagerSettings,
-) -> Result<RunningPushManager, GrpcStartError> {
+) -> Result<RunningPushManager, PushManagerError> {
+    let port = Port::take(
+        services,
+        settings.listen(),
+        "the push manager's gRPC server",
+        "push_manager.listen, environment GRPC_PORT",
+    )
+    .await?;
     let handle = PushManager::spawn(services, settings.clone());
-    match GrpcServer::start(&settings, handle.clone(), services) {
-        Ok(grpc) => Ok(RunningPushManager {
-            handle,
-            grpc,
-            services: services.clone(),
-        }),
-        Err(error) => {
-            drop(handle.stop());
-            Err(error)
-        }
-    }
+    let grpc = GrpcServer::serve(port, &settings, &handle, services).await;
+    Ok(RunningPushManager {
+        handle,
+        grpc,
+        services: services.clone(),
+    })
 }
 
 /// A push manager that runs. Made by [`start`]; to be ended by [`RunningPushManager::stop`], for dropping it ends the gRPC server at
