@@ -1,4 +1,55 @@
 //! Services as message handlers on a worker pool, an etcd service, and a push manager built on both.
+//!
+//! - [`framework`]: each service is single-threaded, runs on a worker pool, and may await inside a handler while its other
+//!   messages go on. Start with [`Million`](framework::Million), [`Service`](framework::Service) and
+//!   [`Handler`](framework::Handler).
+//! - [`etcd_service`]: get, put, watch, leases, registration and discovery as a service; and an etcd in this very process
+//!   for tests and tries.
+//! - [`services`]: the push manager, and a reference Connect-Node and Controller to run it with.
+//!
+//! ```
+//! use million::framework::{BuildError, Cx, Handler, Message, Million, Service};
+//!
+//! struct Account {
+//!     balance: u64,
+//! }
+//!
+//! impl Service for Account {}
+//!
+//! struct Deposit {
+//!     amount: u64,
+//! }
+//!
+//! impl Message for Deposit {
+//!     type Reply = u64;
+//! }
+//!
+//! impl Handler<Deposit> for Account {
+//!     async fn handle(cx: &Cx<Self>, message: Deposit) -> u64 {
+//!         // Other messages are handled while this waits …
+//!         cx.sleep(std::time::Duration::from_millis(1)).await;
+//!         // … and nothing else runs in the service while this guard lives. Holding it across an await does not compile.
+//!         let mut account = cx.state();
+//!         account.balance += message.amount;
+//!         account.balance
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), BuildError> {
+//!     let million = Million::builder().build()?;
+//!     let account = million.spawn(Account { balance: 0 });
+//!     let balance = million.block_on(async { account.call(Deposit { amount: 5 }).await });
+//!     assert_eq!(balance, Ok(5));
+//!     Ok(())
+//! }
+//! ```
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "unit tests of pure code take moments from where they like"
+    )
+)]
 
 pub mod etcd_service;
 pub mod framework;

@@ -8,7 +8,8 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::framework::frame::{Blocks, Frame, FrameRef, Owner};
+use crate::framework::block::Blocks;
+use crate::framework::frame::{Frame, FrameRef, Owner};
 use crate::model;
 
 struct Resumed(Mutex<Vec<FrameRef>>);

@@ -14,6 +14,7 @@
 
 #[path = "../../src/framework"]
 mod framework {
+    pub mod block;
     pub mod frame;
     pub mod mailbox;
     pub mod parker;

@@ -15,12 +15,12 @@ type Letters = Mailbox<u32, u32>;
 
 async fn send(mailbox: &Letters, message: u32) -> Result<(), Refused> {
     let mut place = None;
-    poll_fn(|cx| {
-        match mailbox.push_or_wait(&mut place, cx.waker(), || message) {
+    poll_fn(
+        |cx| match mailbox.push_or_wait(&mut place, cx.waker(), || message) {
             Err(Refused::Full) => Poll::Pending,
             ended => Poll::Ready(ended),
-        }
-    })
+        },
+    )
     .await
 }
 

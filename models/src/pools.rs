@@ -18,7 +18,12 @@ struct Task {
 }
 
 impl Task {
-    fn new(pool: &Arc<Pool>, all: &Arc<AtomicUsize>, wanted: usize, then: Vec<Arc<Task>>) -> Arc<Self> {
+    fn new(
+        pool: &Arc<Pool>,
+        all: &Arc<AtomicUsize>,
+        wanted: usize,
+        then: Vec<Arc<Task>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             turns: AtomicUsize::new(0),
             wanted,

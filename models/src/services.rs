@@ -54,7 +54,8 @@ impl Small {
 
     fn schedule(&self) {
         if self.run_state.wake() {
-            self.pool.schedule(self.me.upgrade().expect("the model keeps it"));
+            self.pool
+                .schedule(self.me.upgrade().expect("the model keeps it"));
         }
     }
 

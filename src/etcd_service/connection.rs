@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 
 use super::error::EtcdError;
 use super::failure::{Action, Effect, Failure};
-use super::settings::{EtcdSettings, Tls};
+use super::settings::{Endpoints, EtcdSettings, Tls};
 
 /// The largest answer that is decoded. The library's 4 MiB is less than a page of keys may hold; the server bounds what it
 /// stores, so this is only what the wire format allows, as in etcd's own client.
@@ -314,6 +314,10 @@ async fn options(settings: &EtcdSettings) -> Result<ConnectOptions, EtcdError> {
         .with_connect_timeout(settings.connect_timeout())
         .with_keep_alive(PING_INTERVAL, PING_TIMEOUT)
         .with_keep_alive_while_idle(true);
+    if *settings.endpoints() == Endpoints::Embedded {
+        // It has neither logins nor TLS.
+        return Ok(options);
+    }
     if let Some(auth) = settings.auth() {
         options = options
             .with_user(auth.username(), auth.password())

@@ -30,6 +30,7 @@ mod watch;
 mod watch_cursor;
 #[cfg(test)]
 mod watch_cursor_model;
+mod watch_page;
 mod watch_task;
 
 pub use discovery::{Discovery, Node, NodeDown, NodeUp, Subscriber, Synchronized};

@@ -108,11 +108,6 @@ impl Service for Etcd {
             }
             (None, Endpoints::Embedded) => Vec::new(),
         };
-        let settings = match embedded {
-            // The embedded server has neither logins nor TLS.
-            Some(_) => EtcdSettings::default(),
-            None => settings,
-        };
         let connecting = async move { Connection::open(&settings, urls).await };
         let connection = Arc::new(cx.io(connecting).await??);
         tracing::info!(endpoint = connection.endpoint(), "connected to etcd");

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::proto::PbEvent;
-use etcd_client::{
-    Error as ClientError, EventType, GetOptions, WatchOptions, WatchResponse, WatchStream,
-};
+use etcd_client::{Error as ClientError, EventType, WatchOptions, WatchResponse, WatchStream};
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
@@ -19,11 +17,8 @@ use super::kv::pairs;
 use super::messages::KeyValue;
 use super::watch::{Scope, Watch, WatchEvent, WatchId, WatchKind};
 use super::watch_cursor::{Change, Cursor, Next, Reaction, Response};
+use super::watch_page::Page;
 use crate::framework::Recipient;
-
-/// Pairs in one answer while a prefix is listed: enough that answers cost little, few enough that one fits in memory
-/// whatever the values are.
-const PAGE: u32 = 1000;
 
 /// A stream that has not failed for so long counts as good: one that etcd refuses fails at once.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -338,60 +333,6 @@ impl WatchTask {
             reason,
         }
     }
-}
-
-/// A part of a listing.
-struct Page {
-    from: Vec<u8>,
-    /// The end of the range; `None` for a single key.
-    end: Option<Vec<u8>>,
-    revision: Option<i64>,
-    keys_only: bool,
-}
-
-impl Page {
-    fn first(scope: &Scope, revision: Option<i64>, keys_only: bool) -> Self {
-        let whole = scope.prefix && scope.key.is_empty();
-        Self {
-            // What the wire format has for "from the first key on".
-            from: if whole { vec![0] } else { scope.key.clone() },
-            end: scope.prefix.then(|| end_of_prefix(&scope.key)),
-            revision,
-            keys_only,
-        }
-    }
-
-    fn options(&self) -> GetOptions {
-        let mut options = GetOptions::new()
-            .with_limit(i64::from(PAGE))
-            .with_revision(self.revision.unwrap_or(0));
-        if let Some(end) = &self.end {
-            options = options.with_range(end.clone());
-        }
-        if self.keys_only {
-            options = options.with_keys_only();
-        }
-        options
-    }
-
-    fn continue_after(&mut self, key: Option<&Vec<u8>>) {
-        if let Some(key) = key {
-            self.from.clone_from(key);
-            self.from.push(0);
-        }
-    }
-}
-
-/// The first key after all with that prefix; `\0` for "to the last".
-fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![0]
 }
 
 fn of_library(response: WatchResponse) -> Response {

@@ -1,4 +1,8 @@
 //! The context of a service: what a handler sees, and the cell in which the service lives.
+#![allow(
+    unsafe_code,
+    reason = "the context is shared between threads; the reasons are at each block"
+)]
 
 use std::any::type_name;
 use std::fmt;

@@ -3,6 +3,7 @@
 //! An envelope is a pointer to a table of functions and five words that hold the message and, for a call, the sender of the
 //! reply. What is larger is boxed. It is moved by value, from the sender's stack through the mailbox to the worker,
 //! which opens it: the handler's future is built in a frame.
+#![allow(unsafe_code, reason = "messages of erased type travel inline")]
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -12,9 +13,10 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll};
 
+use super::block::Blocks;
 use super::context::Cx;
 use super::error::CallError;
-use super::frame::{Blocks, Finish, Frame, Panic};
+use super::frame::{Finish, Frame, Panic};
 use super::message::Message;
 use super::service::{Handler, Service};
 

@@ -7,7 +7,9 @@
 //!                                          IO runtime (sockets, files) ──▶ oneshot ──▶ the handler goes on
 //! ```
 
+mod block;
 mod blocking;
+mod builder;
 mod call;
 mod context;
 mod envelope;
@@ -34,6 +36,7 @@ mod timer_wheel;
 mod turn;
 mod worker;
 
+pub use builder::Builder;
 pub use call::{Call, Sending};
 pub use context::{Cx, ServiceId};
 pub use error::{BuildError, CallError, IoError, NameTaken, SendError, StartError, TrySendError};
@@ -42,7 +45,7 @@ pub use handle::{Handle, WeakHandle};
 pub use io::Io;
 pub use message::Message;
 pub use recipient::Recipient;
-pub use runtime::{Builder, Million, ShutdownReport};
+pub use runtime::{Million, ShutdownReport};
 pub use service::{Handler, Options, PanicPolicy, Service};
 pub use services::Services;
 pub use state::StateGuard;

@@ -1,10 +1,9 @@
 //! [`Million`]: the worker pool, the IO runtime and the services on them, built, used and shut down.
 
 use std::future::Future;
-use std::num::NonZero;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -12,16 +11,11 @@ use tokio::runtime::{self, Runtime};
 use tokio::task::AbortHandle;
 
 use super::blocking;
-use super::environment::Environment;
-use super::error::BuildError;
+use super::builder::Builder;
 use super::mailbox::Ending;
 use super::services::{self, Services};
-use super::settings::Settings;
 use super::sync::Mutex;
 use super::worker::Pool;
-
-/// More workers than this are a mistake: they would only steal from each other.
-const MOST_WORKERS: usize = 1024;
 
 /// How long a kill may take after the deadline of a shutdown: a handler that does not await cannot be ended by anyone.
 const KILL_GRACE: Duration = Duration::from_secs(1);
@@ -45,160 +39,23 @@ const IO_GRACE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 pub struct Million {
-    services: Services,
-    pool: Arc<Pool>,
-    timer: AbortHandle,
-    threads: Mutex<Vec<Worker>>,
+    pub(crate) services: Services,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) timer: AbortHandle,
+    pub(crate) threads: Mutex<Vec<Worker>>,
     /// `None`: borrowed from the host, or shut down.
-    io: Mutex<Option<Runtime>>,
+    pub(crate) io: Mutex<Option<Runtime>>,
 }
 
-struct Worker {
-    thread: JoinHandle<()>,
-    ended: oneshot::AsyncReceiver<()>,
-}
-
-/// Sets up a [`Million`]. Made by [`Million::builder`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Builder {
-    name: String,
-    workers: usize,
-    io_threads: usize,
-    tick: Duration,
-    call_timeout: Duration,
-    io: Option<runtime::Handle>,
-}
-
-impl Builder {
-    /// Takes workers, IO threads, tick and call timeout from a settings file.
-    pub fn settings(self, settings: &Settings) -> Self {
-        self.workers(settings.workers())
-            .io_threads(settings.io_threads())
-            .tick(settings.tick())
-            .call_timeout(settings.call_timeout())
-    }
-
-    /// What the names of the threads begin with. Default `million`: the workers are `million-0`, `million-1`, …, those of
-    /// the IO runtime `million-io`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// How many workers run services. Default 0: as many as there are cores. At most 1024.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// How many threads the IO runtime has. Default 1; 0 counts as 1.
-    pub fn io_threads(mut self, threads: usize) -> Self {
-        self.io_threads = threads;
-        self
-    }
-
-    /// The grain of timers; deadlines are rounded up to it. Default 10 ms; zero counts as 1 ms.
-    pub fn tick(mut self, tick: Duration) -> Self {
-        self.tick = tick;
-        self
-    }
-
-    /// How long a call waits unless it says otherwise. Default 10 s.
-    pub fn call_timeout(mut self, limit: Duration) -> Self {
-        self.call_timeout = limit;
-        self
-    }
-
-    /// Uses the host's tokio runtime for IO instead of starting one. It must have time and IO enabled and outlive the `Million`.
-    pub fn io_runtime(mut self, io: runtime::Handle) -> Self {
-        self.io = Some(io);
-        self
-    }
-
-    /// Starts the threads.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError`] when the system refuses a thread; those that were started are ended.
-    pub fn build(self) -> Result<Million, BuildError> {
-        let owned = match self.io {
-            Some(_) => None,
-            None => Some(
-                runtime::Builder::new_multi_thread()
-                    .worker_threads(self.io_threads.max(1))
-                    .thread_name(format!("{}-io", self.name))
-                    .enable_all()
-                    .build()
-                    .map_err(|source| BuildError::IoRuntime { source })?,
-            ),
-        };
-        let io = match (self.io, &owned) {
-            (Some(host), _) => host,
-            (None, Some(owned)) => owned.handle().clone(),
-            (None, None) => unreachable!("a runtime is made when none is borrowed"),
-        };
-        let count = match self.workers {
-            0 => thread::available_parallelism().map_or(1, NonZero::get),
-            workers => workers,
-        }
-        .min(MOST_WORKERS);
-        let environment = Environment::new(io);
-        let pool = Arc::new(Pool::new(count));
-        let services = Services::new(
-            environment.clone(),
-            Arc::clone(&pool),
-            if self.tick.is_zero() {
-                Duration::from_millis(1)
-            } else {
-                self.tick
-            },
-            self.call_timeout,
-        );
-        let timer = environment.spawn(Arc::clone(services.timers()).drive());
-        let million = Million {
-            services,
-            pool: Arc::clone(&pool),
-            timer,
-            threads: Mutex::new(Vec::with_capacity(count)),
-            io: Mutex::new(owned),
-        };
-        for index in 0..count {
-            let (ended, hears) = oneshot::async_channel();
-            let (pool, io) = (Arc::clone(&pool), environment.io().clone());
-            let thread = environment
-                .spawn_thread(format!("{}-{index}", self.name), move || {
-                    let _tokio = io.enter();
-                    pool.work(index);
-                    drop(ended.send(()));
-                })
-                .map_err(|source| BuildError::Worker { index, source })?;
-            million.threads.lock().push(Worker {
-                thread,
-                ended: hears,
-            });
-        }
-        Ok(million)
-    }
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Million::builder()
-    }
+pub(crate) struct Worker {
+    pub(crate) thread: JoinHandle<()>,
+    pub(crate) ended: oneshot::AsyncReceiver<()>,
 }
 
 impl Million {
     /// A builder with the defaults.
     pub fn builder() -> Builder {
-        Builder {
-            name: "million".to_owned(),
-            workers: 0,
-            io_threads: 1,
-            tick: Duration::from_millis(10),
-            call_timeout: Duration::from_secs(10),
-            io: None,
-        }
+        Builder::new()
     }
 
     /// The services, for code that outlives the borrow of this.

@@ -20,6 +20,10 @@
 //!     }
 //! }
 //! ```
+#![allow(
+    unsafe_code,
+    reason = "the state is lent by a rule that the compiler cannot see"
+)]
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;

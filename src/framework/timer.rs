@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::block::Blocks;
 use super::context::Cx;
 use super::envelope::{Letter, Nobody, Opened, Tell, answer};
 use super::environment::Environment;
-use super::frame::Blocks;
 use super::mailbox::Ending;
 use super::message::Message;
 use super::service::Handler;

@@ -6,6 +6,10 @@
 //! ```
 //!
 //! A turn is bounded, so that no service keeps a worker from the others.
+#![allow(
+    unsafe_code,
+    reason = "the worker that runs a service is alone with it, which the compiler cannot see"
+)]
 
 use std::any::{Any, type_name};
 use std::panic::{AssertUnwindSafe, catch_unwind};

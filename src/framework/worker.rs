@@ -22,7 +22,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::frame::{Blocks, FrameRef};
+use super::block::Blocks;
+use super::frame::FrameRef;
 use super::parker::Parker;
 use super::sync::{
     Mutex,

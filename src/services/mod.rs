@@ -1,4 +1,5 @@
 //! The push manager and the reference Connect-Node and Controller, built as services.
+#![forbid(unsafe_code)]
 
 pub mod connect_node;
 pub mod controller;

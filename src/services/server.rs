@@ -7,7 +7,7 @@
 //! Promises:
 //!
 //! - Every task belongs to its server: when the server is dropped, its connections end with it.
-//! - [`Server::stop`] takes no new connection, lets requests in progress end, and is over at its limit.
+//! - A server that is stopped takes no new connection, lets requests in progress end, and is over at its limit.
 //! - Connections have TCP_NODELAY: without it a small answer waits 40 ms for the acknowledgement of the one before.
 //! - A connection that does not speak is closed, and the number of connections is bounded.
 

@@ -34,6 +34,16 @@ fn by_default_there_is_an_embedded_etcd_that_others_can_use() {
 }
 
 #[test]
+fn the_embedded_etcd_is_reached_whatever_logins_and_tls_are_set() {
+    let million = Million::builder().workers(1).build().unwrap();
+    let etcd = million.spawn(Etcd::new(settings(
+        "endpoints: embedded, auth: { username: a, password: b }, tls: { insecure: false }",
+    )));
+    let put = million.block_on(etcd.call(Put::new("k", "v"))).unwrap();
+    assert!(put.is_ok(), "{put:?}");
+}
+
+#[test]
 fn a_service_that_reaches_no_endpoint_does_not_start_and_says_where_and_why() {
     let million = Million::builder().workers(1).build().unwrap();
     let (one, two) = (unused_address(), unused_address());

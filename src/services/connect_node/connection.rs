@@ -158,7 +158,10 @@ impl Conversation {
         match ClientFrame::parse(&text) {
             Ok(ClientFrame::Join { room_id }) => self.join(room_id).await,
             Ok(ClientFrame::Leave { room_id }) => self.leave(room_id).await,
-            Ok(ClientFrame::Ping) => self.answer(&Answer::Pong).await,
+            Ok(ClientFrame::Ping) => {
+                self.write_what_waits().await?;
+                self.answer(&Answer::Pong).await
+            }
             Err(wrong) => self.complain(&wrong).await,
         }
     }
@@ -190,12 +193,7 @@ impl Conversation {
         match leaving.await {
             Ok(true) => {
                 // The last messages of the room lie in the queue.
-                let queued = self.inbox.frames.len();
-                if queued > 0
-                    && let Ok(frame) = self.inbox.frames.try_recv()
-                {
-                    self.write_queued(frame, queued).await?;
-                }
+                self.write_what_waits().await?;
                 self.answer(&Answer::Left { room_id: &room_id }).await
             }
             Ok(false) => {
@@ -224,6 +222,15 @@ impl Conversation {
 
     async fn write(&mut self, message: Message) -> Result<(), End> {
         within_silence(self.socket.send(message)).await
+    }
+
+    /// Writes all that is queued now.
+    async fn write_what_waits(&mut self) -> Result<(), End> {
+        let waiting = self.inbox.frames.len();
+        match self.inbox.frames.try_recv() {
+            Ok(frame) => self.write_queued(frame, waiting).await,
+            Err(_) => Ok(()),
+        }
     }
 
     /// Writes `frame` and those queued behind it, `most` in all.

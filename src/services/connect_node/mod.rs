@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `{"type":"join","room_id":"…"}` | `{"type":"joined","room_id":"…"}` |
 //! | `{"type":"leave","room_id":"…"}` | `{"type":"left","room_id":"…"}`, after the last message of the room |
-//! | `{"type":"ping"}` | `{"type":"pong"}` |
+//! | `{"type":"ping"}` | `{"type":"pong"}`, after what was queued before |
 //! | anything else | `{"type":"error","message":"…"}` |
 //!
 //! A message is `{"type":"message","room_id":…,"from":…,"ver":…,"op":…,"seq":…,"body":"…"}`; `room_id` and `from` are null when there is

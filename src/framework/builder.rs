@@ -1,0 +1,156 @@
+//! Setting up a [`Million`].
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+
+use super::environment::Environment;
+use super::error::BuildError;
+use super::runtime::{Million, Worker};
+use super::services::Services;
+use super::settings::Settings;
+use super::sync::Mutex;
+use super::worker::Pool;
+
+/// More workers than this are a mistake: they would only steal from each other.
+const MOST_WORKERS: usize = 1024;
+
+/// Sets up a [`Million`]. Made by [`Million::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    name: String,
+    workers: usize,
+    io_threads: usize,
+    tick: Duration,
+    call_timeout: Duration,
+    io: Option<runtime::Handle>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: "million".to_owned(),
+            workers: 0,
+            io_threads: 1,
+            tick: Duration::from_millis(10),
+            call_timeout: Duration::from_secs(10),
+            io: None,
+        }
+    }
+
+    /// Takes workers, IO threads, tick and call timeout from a settings file.
+    pub fn settings(self, settings: &Settings) -> Self {
+        self.workers(settings.workers())
+            .io_threads(settings.io_threads())
+            .tick(settings.tick())
+            .call_timeout(settings.call_timeout())
+    }
+
+    /// What the names of the threads begin with. Default `million`: the workers are `million-0`, `million-1`, …, those of
+    /// the IO runtime `million-io`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many workers run services. Default 0: as many as there are cores. At most 1024.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many threads the IO runtime has. Default 1; 0 counts as 1.
+    pub fn io_threads(mut self, threads: usize) -> Self {
+        self.io_threads = threads;
+        self
+    }
+
+    /// The grain of timers; deadlines are rounded up to it. Default 10 ms; zero counts as 1 ms.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// How long a call waits unless it says otherwise. Default 10 s.
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.call_timeout = limit;
+        self
+    }
+
+    /// Uses the host's tokio runtime for IO instead of starting one. It must have time and IO enabled and outlive the `Million`.
+    pub fn io_runtime(mut self, io: runtime::Handle) -> Self {
+        self.io = Some(io);
+        self
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when the system refuses a thread; those that were started are ended.
+    pub fn build(self) -> Result<Million, BuildError> {
+        let (io, owned) = match self.io {
+            Some(host) => (host, None),
+            None => {
+                let owned = runtime::Builder::new_multi_thread()
+                    .worker_threads(self.io_threads.max(1))
+                    .thread_name(format!("{}-io", self.name))
+                    .enable_all()
+                    .build()
+                    .map_err(|source| BuildError::IoRuntime { source })?;
+                (owned.handle().clone(), Some(owned))
+            }
+        };
+        let count = match self.workers {
+            0 => thread::available_parallelism().map_or(1, NonZero::get),
+            workers => workers,
+        }
+        .min(MOST_WORKERS);
+        let environment = Environment::new(io);
+        let pool = Arc::new(Pool::new(count));
+        let services = Services::new(
+            environment.clone(),
+            Arc::clone(&pool),
+            if self.tick.is_zero() {
+                Duration::from_millis(1)
+            } else {
+                self.tick
+            },
+            self.call_timeout,
+        );
+        let timer = environment.spawn(Arc::clone(services.timers()).drive());
+        let million = Million {
+            services,
+            pool: Arc::clone(&pool),
+            timer,
+            threads: Mutex::new(Vec::with_capacity(count)),
+            io: Mutex::new(owned),
+        };
+        for index in 0..count {
+            let (ended, hears) = oneshot::async_channel();
+            let (pool, io) = (Arc::clone(&pool), environment.io().clone());
+            let thread = environment
+                .spawn_thread(format!("{}-{index}", self.name), move || {
+                    let _tokio = io.enter();
+                    pool.work(index);
+                    drop(ended.send(()));
+                })
+                .map_err(|source| BuildError::Worker { index, source })?;
+            million.threads.lock().push(Worker {
+                thread,
+                ended: hears,
+            });
+        }
+        Ok(million)
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
