@@ -18,6 +18,7 @@ use crate::services::generated::protocol::push_server_server::PushServerServer;
 use crate::services::grpc::Health;
 use crate::services::server::{Port, Protocol, Server};
 
+use super::api_record::ApiRecord;
 use super::messages::TellSynchronized;
 use super::push_rpc::PushRpc;
 use super::service::PushManager;
@@ -55,16 +56,18 @@ pub struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// Serves `manager` at `port` from now on.
+    /// Serves `manager` at `port` from now on, and notes requests in `api`.
     pub(crate) async fn serve(
         port: Port,
         settings: &PushManagerSettings,
         manager: &Handle<PushManager>,
+        api: &ApiRecord,
         services: &Services,
     ) -> Self {
         let requests = TaskTracker::new();
-        let push = PushServerServer::new(PushRpc::new(manager.clone(), services.clone()))
-            .max_decoding_message_size(settings.max_message_bytes());
+        let push = PushRpc::new(manager.clone(), api.clone(), services.clone());
+        let push =
+            PushServerServer::new(push).max_decoding_message_size(settings.max_message_bytes());
         let mut routes = RoutesBuilder::default();
         routes.add_service(Tracked::new(push, requests.clone()));
         let health = Health::add_to(&mut routes, SERVICES, ServingStatus::NotServing).await;

@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::departures::{self, Depart};
 use super::in_order::in_order;
 use super::messages::{
-    Broadcast, BroadcastToRoom, Drain, NodeState, NodeTable, NodeView, Nodes, PushError,
+    Broadcast, BroadcastToRoom, Drain, MayPush, NodeState, NodeTable, NodeView, Nodes, PushError,
     Pushed, TellSynchronized,
 };
 use super::node_client::{ForgetIdle, Look, NodeClient, Push};
@@ -203,6 +203,13 @@ impl Handler<TellSynchronized> for PushManager {
         } else {
             manager.tell_synchronized.push(message.0);
         }
+    }
+}
+
+impl Handler<MayPush> for PushManager {
+    async fn handle(cx: &Cx<Self>, _: MayPush) -> Result<(), PushError> {
+        let now = cx.services().now();
+        cx.state().may_push(None, now)
     }
 }
 
