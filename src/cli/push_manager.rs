@@ -48,9 +48,10 @@ pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), 
             Subscriber::of(&push_manager.handle),
         ));
         output::result(format_args!(
-            "push-manager {} listening on {}, finding nodes at {endpoint} under {}",
+            "push-manager {} listening on {}, metrics at http://{}/metrics, finding nodes at {endpoint} under {}",
             settings.id(),
             push_manager.grpc.address(),
+            push_manager.metrics_address(),
             settings.node_prefix(),
         ));
         signals.heard().await;

@@ -184,6 +184,10 @@ impl System {
         self.push_manager.grpc.address()
     }
 
+    pub(super) fn metrics_address(&self) -> SocketAddr {
+        self.push_manager.metrics_address()
+    }
+
     pub(super) fn controller_address(&self) -> SocketAddr {
         self.controller.address()
     }
