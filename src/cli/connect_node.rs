@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use million::etcd_service::{Etcd, NodeRecord, Register, Registration};
-use million::framework::Handle;
-use million::services::connect_node::{self, RunningConnectNode};
+use million::services::connect_node;
 
 use super::args::ConnectNodeFlags;
 use super::error::CliError;
@@ -50,57 +48,21 @@ pub(crate) fn run(config: Option<&Path>, flags: ConnectNodeFlags) -> Result<(), 
     let served = program.million.block_on(async {
         let mut signals = Signals::listen()?;
         let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
-        let node = connect_node::start(&services, &configuration.connect_node).await?;
-        let registration = register(
-            &etcd,
-            &node,
-            configuration.push_manager.node_prefix(),
-            configuration.connect_node.lease_ttl(),
-        )
-        .await?;
+        let mut node = connect_node::start(&services, &configuration.connect_node).await?;
+        node.register(&etcd, configuration.push_manager.node_prefix())
+            .await?;
         output::result(format_args!(
             "connect-node {} listening on {}, for users on http://{}, registered at {endpoint} as {}",
             node.node_id(),
             node.address(),
             node.websocket_address(),
-            registration.key(),
+            node.registration_key().unwrap_or_default(),
         ));
         signals.heard().await;
         signals.end_at_once_on_the_next(&services);
-        unregister(registration).await;
         node.stop(STOP).await;
         Ok(())
     });
     program.end();
     served
-}
-
-/// Registers `node` under `prefix`, for as long as the registration is held.
-pub(crate) async fn register(
-    etcd: &Handle<Etcd>,
-    node: &RunningConnectNode,
-    prefix: &str,
-    ttl: Duration,
-) -> Result<Registration, CliError> {
-    let record = NodeRecord {
-        address: node.advertised_address().to_owned(),
-        metadata: node.metadata().clone(),
-    };
-    let register = Register {
-        key: format!("{prefix}{}", record.address),
-        value: record.to_value(),
-        ttl,
-    };
-    match etcd.call(register).without_timeout().await {
-        Ok(registration) => registration.map_err(CliError::Register),
-        Err(_) => Err(CliError::EtcdEnded(etcd.closed().await.to_string())),
-    }
-}
-
-/// Withdraws a registration, so that nobody sends to a node that is about to end.
-pub(crate) async fn unregister(registration: Registration) {
-    let key = registration.key().to_owned();
-    if let Err(error) = registration.unregister().await {
-        tracing::warn!(key, %error, "the registration could not be withdrawn, and ends with its lease");
-    }
 }

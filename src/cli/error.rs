@@ -1,6 +1,5 @@
 //! Why a command failed.
 
-use million::etcd_service::EtcdError;
 use million::etcd_service::embedded::EmbeddedError;
 use million::framework::BuildError;
 use million::framework::settings::SettingsError;
@@ -25,8 +24,6 @@ pub(crate) enum CliError {
     Signals(std::io::Error),
     #[error("the etcd service did not start: {0}")]
     EtcdStart(String),
-    #[error("cannot register at etcd: {0}")]
-    Register(EtcdError),
     #[error(transparent)]
     EmbeddedEtcd(#[from] EmbeddedError),
     #[error(transparent)]
@@ -37,8 +34,6 @@ pub(crate) enum CliError {
     Controller(#[from] ControllerError),
     #[error("the demo failed: {0}")]
     Demo(String),
-    #[error("the etcd service ended: {0}")]
-    EtcdEnded(String),
 }
 
 impl CliError {

@@ -66,6 +66,11 @@ pub trait Service: Sized + Send + 'static {
 ///
 /// Handlers start in the order in which one sender sent the messages. They may be dropped at an await when the service
 /// is killed; what must not be cut in half belongs between two awaits.
+#[diagnostic::on_unimplemented(
+    message = "the service `{Self}` does not handle `{M}`",
+    label = "no handler for this message",
+    note = "write `impl Handler<{M}> for {Self}`, or send the message to a service that has it"
+)]
 pub trait Handler<M: Message>: Service {
     /// Answers `message`.
     ///

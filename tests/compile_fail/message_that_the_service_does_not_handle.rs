@@ -1,4 +1,4 @@
-use million::framework::{Handle, Message, Service};
+use million::framework::{Cx, Handle, Handler, Message, Service};
 
 struct Account;
 
@@ -10,8 +10,28 @@ impl Message for Deposit {
     type Reply = ();
 }
 
+struct Withdraw;
+
+impl Message for Withdraw {
+    type Reply = ();
+}
+
+impl Handler<Withdraw> for Account {
+    async fn handle(_: &Cx<Self>, _: Withdraw) {}
+}
+
+struct Close;
+
+impl Message for Close {
+    type Reply = ();
+}
+
+impl Handler<Close> for Account {
+    async fn handle(_: &Cx<Self>, _: Close) {}
+}
+
 fn pay(account: Handle<Account>) {
-    let _ = account.try_send(Deposit);
+    let _ = account.call(Deposit);
 }
 
 fn main() {}

@@ -1,4 +1,8 @@
 //! The Connect-Node's promises, through real WebSockets and real gRPC.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure real time and start plain threads"
+)]
 
 mod controller;
 mod conversations;

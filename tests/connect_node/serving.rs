@@ -194,9 +194,11 @@ fn a_registered_node_can_be_found_until_it_stops() {
     with_services(async |services| {
         let etcd = services.spawn(Etcd::new(EtcdSettings::default()));
         let mut node = start(services, &[("id", "n7")]).await;
-        node.register(&etcd).await.unwrap();
+        node.register(&etcd, "/services/connect-node/")
+            .await
+            .unwrap();
         let key = format!("/services/connect-node/{}", node.address());
-        assert_eq!(node.registration_key(), key);
+        assert_eq!(node.registration_key(), Some(&*key));
         let found = etcd.call(Get::key(key.clone())).await.unwrap().unwrap();
         let record = NodeRecord::parse(&found.expect("it is registered").value).unwrap();
         assert_eq!(record.address, node.address().to_string());

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use million::etcd_service::{Discovery, Etcd, Registration, Subscriber};
+use million::etcd_service::{Discovery, Etcd, Subscriber};
 use million::framework::{Handle, Services};
 use million::services::connect_node::{self, RunningConnectNode};
 use million::services::controller::{self, RunningController};
 use million::services::push_manager::{self, NodeState, NodeTable, Nodes, RunningPushManager};
 use million::services::settings::Configuration;
 
-use super::super::connect_node::{register, unregister};
 use super::super::error::CliError;
 use super::super::program::start_etcd;
 
@@ -28,15 +27,10 @@ pub(super) struct System {
     etcd_endpoint: String,
     discovery: Handle<Discovery>,
     push_manager: RunningPushManager,
-    nodes: Vec<Node>,
+    nodes: Vec<RunningConnectNode>,
     started_nodes: u32,
     /// From each node's registration to the push manager's connection to it.
     discoveries: Vec<Duration>,
-}
-
-struct Node {
-    running: RunningConnectNode,
-    registration: Registration,
 }
 
 impl System {
@@ -81,20 +75,12 @@ impl System {
     pub(super) async fn start_node(&mut self) -> Result<(), CliError> {
         self.started_nodes += 1;
         let settings = self.node_settings()?;
-        let running = connect_node::start(&self.services, &settings.connect_node).await?;
+        let mut node = connect_node::start(&self.services, &settings.connect_node).await?;
         let begun = self.services.now();
-        let registration = register(
-            &self.etcd,
-            &running,
-            self.configuration.push_manager.node_prefix(),
-            self.configuration.connect_node.lease_ttl(),
-        )
-        .await?;
-        let key = registration.key().to_owned();
-        self.nodes.push(Node {
-            running,
-            registration,
-        });
+        node.register(&self.etcd, self.configuration.push_manager.node_prefix())
+            .await?;
+        let key = node.registration_key().unwrap_or_default().to_owned();
+        self.nodes.push(node);
         let ready = |table: &NodeTable| -> Option<Instant> {
             let node = table.nodes.iter().find(|node| node.key == key)?;
             node.ready_at.filter(|_| node.state == NodeState::Ready)
@@ -128,9 +114,8 @@ impl System {
             return Ok(());
         }
         let node = self.nodes.remove(0);
-        let key = node.registration.key().to_owned();
-        unregister(node.registration).await;
-        node.running.stop(STOP).await;
+        let key = node.registration_key().unwrap_or_default().to_owned();
+        node.stop(STOP).await;
         self.wait_for(
             "the push manager has let go of the node that left",
             |table| table.nodes.iter().all(|node| node.key != key),
@@ -176,7 +161,7 @@ impl System {
     pub(super) fn entrances(&self) -> Vec<SocketAddr> {
         self.nodes
             .iter()
-            .map(|node| node.running.websocket_address())
+            .map(RunningConnectNode::websocket_address)
             .collect()
     }
 
@@ -217,10 +202,7 @@ impl System {
         let deadline = self.configuration.push_manager.shutdown_timeout();
         let report = self.push_manager.stop(deadline).await;
         tracing::info!(?report, "the push manager has stopped");
-        let nodes = self.nodes.drain(..).map(|node| async {
-            unregister(node.registration).await;
-            node.running.stop(STOP).await;
-        });
+        let nodes = self.nodes.drain(..).map(|node| node.stop(STOP));
         futures::future::join_all(nodes).await;
         self.controller.stop(STOP).await;
     }

@@ -29,9 +29,6 @@ const SERVICES: &[&str] = &["pubsub.ConnectNodeService", "protocol.PushServer"];
 /// The largest gRPC message: the 100 MiB that a push manager takes from its callers, and room for what it wraps around.
 const MAX_GRPC_BYTES: usize = 101 * 1024 * 1024;
 
-/// Where the keys of Connect-Nodes begin, and where push managers look by default.
-const REGISTRATION_PREFIX: &str = "/services/connect-node/";
-
 /// Starts a Connect-Node: its services, its gRPC server with health and reflection, and its WebSocket port. It is not
 /// registered anywhere yet; see [`RunningConnectNode::register`].
 ///
@@ -159,9 +156,9 @@ impl RunningConnectNode {
         &self.advertised
     }
 
-    /// The key under which it registers in etcd.
-    pub fn registration_key(&self) -> String {
-        format!("{REGISTRATION_PREFIX}{}", self.advertised)
+    /// The key under which it is registered in etcd, if it is.
+    pub fn registration_key(&self) -> Option<&str> {
+        self.registration.as_ref().map(Registration::key)
     }
 
     /// What it registers along with its address: `node_id`, `protocol`, `websocket` (`host:port`) and `started_at` (milliseconds since
@@ -170,7 +167,8 @@ impl RunningConnectNode {
         &self.metadata
     }
 
-    /// Registers the node in etcd, where push managers find it, until it is stopped or dropped.
+    /// Registers the node in etcd under `prefix` and its advertised address, where push managers find it, until it is stopped or
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -179,8 +177,12 @@ impl RunningConnectNode {
     /// # Cancel safety
     ///
     /// Dropped half way it leaves the node unregistered.
-    pub async fn register(&mut self, etcd: &Handle<Etcd>) -> Result<(), ConnectNodeError> {
-        let key = self.registration_key();
+    pub async fn register(
+        &mut self,
+        etcd: &Handle<Etcd>,
+        prefix: &str,
+    ) -> Result<(), ConnectNodeError> {
+        let key = format!("{prefix}{}", self.advertised);
         let record = NodeRecord {
             address: self.advertised.clone(),
             metadata: self.metadata.clone(),
