@@ -6,7 +6,7 @@ use million::framework::settings::SettingsError;
 use million::services::connect_node::ConnectNodeError;
 use million::services::controller::ControllerError;
 use million::services::logging::LoggingError;
-use million::services::push_manager::GrpcStartError;
+use million::services::push_manager::PushManagerError;
 
 /// Why a command failed. Each text names what, where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     EmbeddedEtcd(#[from] EmbeddedError),
     #[error(transparent)]
-    PushManager(#[from] GrpcStartError),
+    PushManager(#[from] PushManagerError),
     #[error(transparent)]
     ConnectNode(#[from] ConnectNodeError),
     #[error(transparent)]

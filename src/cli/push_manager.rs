@@ -41,16 +41,17 @@ pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), 
     let served = program.million.block_on(async {
         let mut signals = Signals::listen()?;
         let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
-        let push_manager = push_manager::start(&services, settings.clone())?;
+        let push_manager = push_manager::start(&services, settings.clone()).await?;
         let discovery = services.spawn(Discovery::new(
             etcd,
             settings.node_prefix(),
             Subscriber::of(&push_manager.handle),
         ));
         output::result(format_args!(
-            "push-manager {} listening on {}, finding nodes at {endpoint} under {}",
+            "push-manager {} listening on {}, metrics at http://{}/metrics, finding nodes at {endpoint} under {}",
             settings.id(),
             push_manager.grpc.address(),
+            push_manager.metrics_address(),
             settings.node_prefix(),
         ));
         signals.heard().await;

@@ -14,38 +14,50 @@ const COMMON_SERVICES: [&str; 3] = [
 ];
 
 /// The health of a server's services, as its callers see it.
+#[derive(Clone, Debug)]
 pub(crate) struct Health {
     reporter: HealthReporter,
     names: &'static [&'static str],
 }
 
 impl Health {
-    /// Adds health and reflection to `routes`. All of `names`, and the server itself, are serving.
-    pub(crate) async fn add_to(routes: &mut RoutesBuilder, names: &'static [&'static str]) -> Self {
-        let (reporter, health) = tonic_health::server::health_reporter();
-        for name in names {
-            reporter
-                .set_service_status(name, ServingStatus::Serving)
-                .await;
-        }
+    /// Adds health and reflection to `routes`. All of `names`, and the server itself, have `status`.
+    pub(crate) async fn add_to(
+        routes: &mut RoutesBuilder,
+        names: &'static [&'static str],
+        status: ServingStatus,
+    ) -> Self {
+        let (reporter, service) = tonic_health::server::health_reporter();
+        let health = Self { reporter, names };
+        health.announce(status).await;
         let readable =
             "the committed descriptors are whole, which listing the services in a test holds";
         routes
-            .add_service(health)
+            .add_service(service)
             .add_service(reflection(names).build_v1().expect(readable))
             .add_service(reflection(names).build_v1alpha().expect(readable));
-        Self { reporter, names }
+        health
+    }
+
+    /// Sets the status of all names, and of the server itself.
+    pub(crate) async fn announce(&self, status: ServingStatus) {
+        for name in self.all_names() {
+            self.reporter.set_service_status(name, status).await;
+        }
     }
 
     /// Says that nothing is served any more, and ends the streams of those who watch, which would hold their
     /// connections open.
-    pub(crate) async fn stop(&mut self) {
-        for name in self.names.iter().chain(&[""]) {
-            self.reporter
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
+    pub(crate) async fn stop(mut self) {
+        self.announce(ServingStatus::NotServing).await;
+        for name in self.all_names() {
             self.reporter.clear_service_status(name).await;
         }
+    }
+
+    fn all_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        // The empty name is the server as a whole.
+        self.names.iter().copied().chain([""])
     }
 }
 

@@ -136,6 +136,7 @@ impl Port {
 }
 
 /// A server at work. Dropping it ends it at once.
+#[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
     services: Services,
@@ -150,9 +151,14 @@ impl Server {
         self.address
     }
 
-    /// Takes no connection and no request any more, waits for those in progress, and cuts what is left after `limit`.
-    pub(crate) async fn stop(self, limit: Duration) {
+    /// Takes no connection and no request any more. Those in progress go on.
+    pub(crate) fn close(&self) {
         self.stopping.cancel();
+    }
+
+    /// Closes it, waits for what is in progress, and cuts what is left after `limit`.
+    pub(crate) async fn stop(self, limit: Duration) {
+        self.close();
         drop(select(self.accepting, self.services.sleep(limit)).await);
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use million::framework::Million;
 use million::services::generated::protocol::{BroadCastReq, BroadCastRoomReq, Proto};
-use million::services::push_manager::{Broadcast, GrpcStartError, PushError, start};
+use million::services::push_manager::{Broadcast, PushError, PushManagerError, start};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -195,8 +195,13 @@ fn health_is_serving_once_the_nodes_are_known_and_until_it_stops() {
         assert!(stop.await.unwrap().is_clean());
         assert!(started.elapsed() < Duration::from_secs(20));
         for watch in &mut watches {
-            assert!(watch.message().await.is_err(), "the connection is closed");
+            assert!(!matches!(watch.message().await, Ok(Some(_))), "it is over");
         }
+        let request = HealthCheckRequest::default();
+        assert!(
+            health.check(request).await.is_err(),
+            "the connection is closed"
+        );
     });
 }
 
@@ -288,8 +293,10 @@ fn a_port_in_use_is_an_error_that_names_it_and_leaves_nothing_behind() {
     let settings_in_use =
         million::services::push_manager::settings::PushManagerSettings::from_document(&document)
             .unwrap();
-    let error = start(&million, settings_in_use).unwrap_err();
-    assert!(matches!(error, GrpcStartError::Listen { .. }), "{error:?}");
+    let error = million
+        .block_on(start(&million, settings_in_use))
+        .unwrap_err();
+    assert!(matches!(error, PushManagerError::Listen(_)), "{error:?}");
     let text = error.to_string();
     assert!(
         text.contains(&address.to_string()) && text.contains("push_manager.listen"),

@@ -6,9 +6,12 @@
 
 mod faults;
 mod grpc;
+mod health;
 mod leaving;
+mod metrics;
 mod node;
 mod order;
 mod pushing;
+mod scrape;
 mod stopping;
 mod world;

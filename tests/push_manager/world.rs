@@ -28,20 +28,21 @@ pub(crate) struct World {
     pub(crate) running: RunningPushManager,
 }
 
-/// Settings from lines of the section, on a free port.
+/// Settings from lines of the section, on free ports.
 pub(crate) fn settings(lines: &str) -> PushManagerSettings {
     let lines: String = lines
         .lines()
         .map(|line| format!("  {}\n", line.trim()))
         .collect();
-    let text = format!("push_manager:\n  listen: 127.0.0.1:0\n{lines}");
+    let text =
+        format!("push_manager:\n  listen: 127.0.0.1:0\n  metrics_listen: 127.0.0.1:0\n{lines}");
     PushManagerSettings::from_document(&Document::parse(text, "test.yaml").unwrap()).unwrap()
 }
 
 impl World {
     pub(crate) fn new(lines: &str) -> Self {
         let million = Million::builder().workers(2).build().unwrap();
-        let running = start(&million, settings(lines)).unwrap();
+        let running = million.block_on(start(&million, settings(lines))).unwrap();
         Self { million, running }
     }
 

@@ -41,7 +41,8 @@ impl System {
     ) -> Result<Self, CliError> {
         let (etcd, etcd_endpoint) = start_etcd(services, configuration.etcd.clone()).await?;
         let controller = controller::start(services, &configuration.controller).await?;
-        let push_manager = push_manager::start(services, configuration.push_manager.clone())?;
+        let push_manager =
+            push_manager::start(services, configuration.push_manager.clone()).await?;
         let discovery = services.spawn(Discovery::new(
             etcd.clone(),
             configuration.push_manager.node_prefix(),
@@ -166,6 +167,10 @@ impl System {
 
     pub(super) fn push_address(&self) -> SocketAddr {
         self.push_manager.grpc.address()
+    }
+
+    pub(super) fn metrics_address(&self) -> SocketAddr {
+        self.push_manager.metrics_address()
     }
 
     pub(super) fn controller_address(&self) -> SocketAddr {

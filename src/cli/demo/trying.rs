@@ -33,6 +33,9 @@ pub(super) fn explain(system: &System, rooms: u32) {
         "  grpcurl -plaintext -d '{{\"room_id\":\"{room}\"}}' {} pubsub.ControllerService/GetRoomInfo",
         system.controller_address()
     ));
+    let metrics = system.metrics_address();
+    output::note(format_args!("  curl http://{metrics}/metrics"));
+    output::note(format_args!("  curl http://{metrics}/readyz"));
     if let Some(entrance) = system.entrances().first() {
         output::note(format_args!("  curl http://{entrance}/healthz"));
     }

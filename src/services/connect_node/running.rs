@@ -8,6 +8,7 @@ use futures::future::{Either, select};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::service::RoutesBuilder;
+use tonic_health::ServingStatus;
 
 use crate::etcd_service::{Etcd, NodeRecord, Register, Registration};
 use crate::framework::{Handle, Service, Services};
@@ -78,7 +79,7 @@ pub async fn start(
             ConnectNodeServiceServer::new(server.clone()).max_decoding_message_size(MAX_GRPC_BYTES),
         )
         .add_service(PushServerServer::new(server).max_decoding_message_size(MAX_GRPC_BYTES));
-    let health = Health::add_to(&mut routes, SERVICES).await;
+    let health = Health::add_to(&mut routes, SERVICES, ServingStatus::Serving).await;
     let router = routes.routes().prepare().into_axum_router();
     let grpc = grpc_port.serve(services, router, Protocol::Grpc);
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::select;
 use tonic::service::RoutesBuilder;
+use tonic_health::ServingStatus;
 
 use crate::framework::{Handle, Services};
 use crate::services::generated::pubsub::controller_service_server::ControllerServiceServer;
@@ -44,7 +45,7 @@ pub async fn start(
     routes.add_service(ControllerServiceServer::new(ControllerServer::new(
         controller.clone(),
     )));
-    let health = Health::add_to(&mut routes, SERVICES).await;
+    let health = Health::add_to(&mut routes, SERVICES, ServingStatus::Serving).await;
     let router = routes.routes().prepare().into_axum_router();
     let server = port.serve(services, router, Protocol::Grpc);
     tracing::info!(address = %server.address(), "the Controller serves gRPC");
@@ -78,7 +79,7 @@ impl RunningController {
 
     /// Ends it in order: it takes no request any more, answers those in progress, and ends the service. What is not over
     /// at `deadline` is cut.
-    pub async fn stop(mut self, deadline: Duration) {
+    pub async fn stop(self, deadline: Duration) {
         let end = self.services.now() + deadline;
         self.health.stop().await;
         self.server.stop(deadline).await;

@@ -62,15 +62,17 @@ async fn see_off(cx: &Cx<PushManager>, departure: Departure, within: Duration) {
         idle(cx, &client, CUT_GRACE).await;
     }
     let counters = look(&client).await;
+    // In one step and before the client closes: whoever asks for the table finds these numbers in one place, at any moment.
+    cx.with(|manager| {
+        manager.departed += settled(counters);
+        manager.table.remove(departure);
+    });
     // What is not idle even now ends here; its calls end with it.
     if counters.queued > 0 {
         let _ = client.kill().await;
     } else {
         let _ = client.stop().await;
     }
-    let mut manager = cx.state();
-    manager.departed += settled(counters);
-    manager.table.remove(departure);
     let (node, address) = (&target.id, &target.address);
     let dropped = counters.dropped;
     match gone {

@@ -153,6 +153,14 @@ impl Message for Drain {
     type Reply = Counters;
 }
 
+/// Asks whether a push would be taken now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MayPush;
+
+impl Message for MayPush {
+    type Reply = Result<(), PushError>;
+}
+
 /// Asks to be told when every node that was registered at the start is known.
 #[derive(Debug)]
 pub(crate) struct TellSynchronized(pub(crate) oneshot::Sender<()>);

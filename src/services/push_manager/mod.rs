@@ -2,33 +2,39 @@
 //!
 //! ```text
 //! gRPC ──▶ PushManager ──▶ NodeClient, one a node: lanes ──▶ IO runtime ──▶ node
-//!               ▲ NodeUp, NodeDown, Synchronized
-//!           discovery
+//!            ▲     ▲ NodeUp, NodeDown, Synchronized
+//!         discovery └── Nodes ── HTTP: metrics, health
 //! ```
 
 pub mod settings;
 
+mod api_record;
 mod counters;
 mod deliver;
 mod departures;
+mod error;
+mod exposition;
 mod grpc;
+mod histogram;
+mod http;
 mod in_order;
 mod lanes;
 mod limiter;
 mod link;
 mod messages;
+mod metrics;
 mod node_client;
 mod parcel;
 mod push_rpc;
 mod running;
 mod service;
-mod severable;
 mod table;
 mod target;
 mod tracked;
 
 pub use counters::Counters;
-pub use grpc::{GrpcServer, GrpcStartError};
+pub use error::PushManagerError;
+pub use grpc::GrpcServer;
 pub use messages::{
     Broadcast, BroadcastToRoom, Drain, NodeState, NodeTable, NodeView, Nodes, PushError, Pushed,
 };

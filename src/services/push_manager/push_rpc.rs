@@ -11,6 +11,7 @@ use crate::services::generated::protocol::{
     BroadCastReply, BroadCastReq, BroadCastRoomReply, BroadCastRoomReq, Proto,
 };
 
+use super::api_record::{Answer, Api, ApiRecord};
 use super::messages::{Broadcast, BroadcastToRoom, PushError, Pushed};
 use super::service::PushManager;
 
@@ -18,16 +19,36 @@ use super::service::PushManager;
 /// caller gets DEADLINE_EXCEEDED.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
-/// Answers `protocol.PushServer` by asking the [`PushManager`].
+/// Answers `protocol.PushServer` by asking the [`PushManager`], and keeps record of it.
 #[derive(Clone, Debug)]
 pub(crate) struct PushRpc {
     manager: Handle<PushManager>,
+    api: ApiRecord,
     services: Services,
 }
 
 impl PushRpc {
-    pub(crate) fn new(manager: Handle<PushManager>, services: Services) -> Self {
-        Self { manager, services }
+    pub(crate) fn new(manager: Handle<PushManager>, api: ApiRecord, services: Services) -> Self {
+        Self {
+            manager,
+            api,
+            services,
+        }
+    }
+
+    /// Waits for the answer of a request, and notes it.
+    async fn recorded(
+        &self,
+        api: Api,
+        answer: impl Future<Output = Result<Verdict, Status>>,
+    ) -> Result<Verdict, Status> {
+        let request = self.api.begin(api, &self.services);
+        let answer = answer.await;
+        request.end(match &answer {
+            Ok(verdict) => verdict.answer,
+            Err(status) => status.into(),
+        });
+        answer
     }
 
     async fn push<M>(
@@ -71,13 +92,15 @@ impl PushServer for PushRpc {
         request: Request<BroadCastReq>,
     ) -> Result<Response<BroadCastReply>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let proto = present(request.proto)?;
-        let verdict = self
-            .push(&metadata, |deadline| Broadcast { proto, deadline })
-            .await?;
+        let answer = async {
+            let proto = present(request.proto)?;
+            self.push(&metadata, |deadline| Broadcast { proto, deadline })
+                .await
+        };
+        let verdict = self.recorded(Api::Broadcast, answer).await?;
         Ok(Response::new(BroadCastReply {
             code: verdict.code.to_owned(),
-            msg: verdict.msg.to_owned(),
+            msg: verdict.answer.name().to_owned(),
             desc: verdict.desc,
             accepted_nodes: verdict.accepted_nodes,
             refused_nodes: verdict.refused_nodes,
@@ -89,23 +112,25 @@ impl PushServer for PushRpc {
         request: Request<BroadCastRoomReq>,
     ) -> Result<Response<BroadCastRoomReply>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let proto = present(request.proto)?;
-        let room_id = request.room_id;
-        if room_id.is_empty() {
-            return Err(Status::invalid_argument(
-                "the field `room_id` is empty: name the room, or use Broadcast to reach everyone",
-            ));
-        }
-        let verdict = self
-            .push(&metadata, |deadline| BroadcastToRoom {
+        let answer = async {
+            let proto = present(request.proto)?;
+            let room_id = request.room_id;
+            if room_id.is_empty() {
+                return Err(Status::invalid_argument(
+                    "the field `room_id` is empty: name the room, or use Broadcast to reach everyone",
+                ));
+            }
+            let message = |deadline| BroadcastToRoom {
                 room_id,
                 proto,
                 deadline,
-            })
-            .await?;
+            };
+            self.push(&metadata, message).await
+        };
+        let verdict = self.recorded(Api::BroadcastToRoom, answer).await?;
         Ok(Response::new(BroadCastRoomReply {
             code: verdict.code.to_owned(),
-            msg: verdict.msg.to_owned(),
+            msg: verdict.answer.name().to_owned(),
             desc: verdict.desc,
             accepted_nodes: verdict.accepted_nodes,
             refused_nodes: verdict.refused_nodes,
@@ -123,7 +148,7 @@ fn present(proto: Option<Proto>) -> Result<Proto, Status> {
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     code: &'static str,
-    msg: &'static str,
+    answer: Answer,
     desc: String,
     accepted_nodes: i32,
     refused_nodes: i32,
@@ -135,17 +160,17 @@ impl Verdict {
             accepted_nodes: accepted,
             refused_nodes: refused,
         } = pushed;
-        let (code, msg, desc) = match (accepted, refused) {
+        let (code, answer, desc) = match (accepted, refused) {
             (0, 0) => (
                 "14",
-                "NO_NODES",
+                Answer::NoNodes,
                 "no node is registered: nobody is connected, and nobody received the message"
                     .to_owned(),
             ),
-            (_, 0) => ("0", "OK", format!("accepted by {}", nodes(accepted))),
+            (_, 0) => ("0", Answer::Ok, format!("accepted by {}", nodes(accepted))),
             (0, _) => (
                 "8",
-                "RESOURCE_EXHAUSTED",
+                Answer::ResourceExhausted,
                 format!(
                     "refused by {}, whose queues are full: try again later",
                     nodes(refused)
@@ -153,7 +178,7 @@ impl Verdict {
             ),
             (_, _) => (
                 "8",
-                "PARTIAL",
+                Answer::Partial,
                 format!(
                     "accepted by {}, refused by {}, whose queues are full: sending it again repeats it to those that accepted it",
                     nodes(accepted),
@@ -163,7 +188,7 @@ impl Verdict {
         };
         Self {
             code,
-            msg,
+            answer,
             desc,
             accepted_nodes: i32::try_from(accepted).unwrap_or(i32::MAX),
             refused_nodes: i32::try_from(refused).unwrap_or(i32::MAX),
@@ -236,7 +261,7 @@ mod tests {
                 });
                 let all = accepted_nodes > 0 && refused_nodes == 0;
                 assert_eq!(verdict.code == "0", all, "{verdict:?}");
-                assert_eq!(verdict.msg == "OK", all, "{verdict:?}");
+                assert_eq!(verdict.answer == Answer::Ok, all, "{verdict:?}");
             }
         }
     }

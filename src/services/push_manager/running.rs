@@ -1,11 +1,16 @@
-//! A whole push manager: the service and its gRPC server, started and stopped together.
+//! A whole push manager: the service and its servers, started and stopped together.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::framework::{ExitReason, Handle, Services};
+use crate::services::server::Port;
 
+use super::api_record::ApiRecord;
 use super::counters::Counters;
-use super::grpc::{GrpcServer, GrpcStartError};
+use super::error::PushManagerError;
+use super::grpc::GrpcServer;
+use super::http::HttpServer;
 use super::messages::Drain;
 use super::service::PushManager;
 use super::settings::PushManagerSettings;
@@ -17,26 +22,42 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// [`GrpcStartError`] when its address cannot be listened on; the service has then been stopped.
-pub fn start(
+/// [`PushManagerError::Listen`] when one of its ports cannot be taken; nothing has been started then.
+///
+/// # Cancel safety
+///
+/// Dropped half way it leaves nothing running but a service that the end of the `Million` ends.
+pub async fn start(
     services: &Services,
     settings: PushManagerSettings,
-) -> Result<RunningPushManager, GrpcStartError> {
+) -> Result<RunningPushManager, PushManagerError> {
+    let grpc_port = Port::take(
+        services,
+        settings.listen(),
+        "the push manager's gRPC server",
+        "push_manager.listen, environment GRPC_PORT",
+    )
+    .await?;
+    let http_port = Port::take(
+        services,
+        settings.metrics_listen(),
+        "the push manager's metrics and health",
+        "push_manager.metrics_listen, environment METRICS_PORT",
+    )
+    .await?;
     let handle = PushManager::spawn(services, settings.clone());
-    match GrpcServer::start(&settings, handle.clone(), services) {
-        Ok(grpc) => Ok(RunningPushManager {
-            handle,
-            grpc,
-            services: services.clone(),
-        }),
-        Err(error) => {
-            drop(handle.stop());
-            Err(error)
-        }
-    }
+    let api = ApiRecord::default();
+    let grpc = GrpcServer::serve(grpc_port, &settings, &handle, &api, services).await;
+    let http = HttpServer::serve(http_port, &settings, &handle, &api, services);
+    Ok(RunningPushManager {
+        handle,
+        grpc,
+        http,
+        services: services.clone(),
+    })
 }
 
-/// A push manager that runs. Made by [`start`]; to be ended by [`RunningPushManager::stop`], for dropping it ends the gRPC server at
+/// A push manager that runs. Made by [`start`]; to be ended by [`RunningPushManager::stop`], for dropping it ends its servers at
 /// once and leaves the service to its `Million`.
 #[derive(Debug)]
 pub struct RunningPushManager {
@@ -44,13 +65,21 @@ pub struct RunningPushManager {
     pub handle: Handle<PushManager>,
     /// The gRPC server.
     pub grpc: GrpcServer,
+    http: HttpServer,
     services: Services,
 }
 
 impl RunningPushManager {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP; the port is the real one if 0 was asked for.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
     /// Stops in order: requests in progress end, then what is queued is sent, then the connections are closed. What is
-    /// not done within `deadline` is given up, and the report says so. Discovery should have been stopped before.
+    /// not done within `deadline` is given up, and the report says so. Metrics are served up to the end, and from the start
+    /// `/readyz` says that this is one. Discovery should have been stopped before.
     pub async fn stop(self, deadline: Duration) -> StopReport {
+        self.http.say_stopping();
         let end = self.services.now() + deadline;
         // Requests take a moment: they wait for queues to answer, not for nodes. The other half belongs to the queues.
         let requests_ended = self.grpc.stop(deadline / 2).await;
@@ -64,6 +93,7 @@ impl RunningPushManager {
             drop(self.handle.kill());
         }
         let exit = self.handle.stop().await;
+        self.http.stop().await;
         let counters = drained.unwrap_or_default();
         if counters.dropped > 0 {
             tracing::warn!(

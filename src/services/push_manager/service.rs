@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::future::try_join_all;
+
 use crate::etcd_service::{NodeDown, NodeUp, Synchronized};
 use crate::framework::{Cx, Handle, Handler, Options, Service, Services};
 use crate::services::generated::protocol::Proto;
@@ -11,13 +13,13 @@ use super::counters::Counters;
 use super::departures::{self, Depart};
 use super::in_order::in_order;
 use super::messages::{
-    Broadcast, BroadcastToRoom, Drain, NodeState, NodeTable, NodeView, Nodes, PushError, Pushed,
-    TellSynchronized,
+    Broadcast, BroadcastToRoom, Drain, MayPush, NodeState, NodeTable, NodeView, Nodes, PushError,
+    Pushed, TellSynchronized,
 };
 use super::node_client::{ForgetIdle, Look, NodeClient, Push};
 use super::parcel::Parcel;
 use super::settings::PushManagerSettings;
-use super::table::{How, Table};
+use super::table::{Entry, How, Table};
 use super::target::Target;
 
 /// Requests that wait to be begun. A gRPC connection has some 200 calls on their way at most, so this is room for a few; what is
@@ -204,44 +206,59 @@ impl Handler<TellSynchronized> for PushManager {
     }
 }
 
+impl Handler<MayPush> for PushManager {
+    async fn handle(cx: &Cx<Self>, _: MayPush) -> Result<(), PushError> {
+        let now = cx.services().now();
+        cx.state().may_push(None, now)
+    }
+}
+
 impl Handler<Nodes> for PushManager {
     async fn handle(cx: &Cx<Self>, _: Nodes) -> NodeTable {
-        let (entries, departed, synchronized) = cx.with(|manager| {
-            let entries: Vec<_> = manager.table.entries().cloned().collect();
-            (entries, manager.departed, manager.synchronized)
-        });
-        let looks = entries
-            .iter()
-            .map(|entry| entry.client.call(Look).without_timeout());
-        let seen = futures::future::join_all(looks).await;
-        let nodes = entries
-            .iter()
-            .zip(seen)
-            .filter_map(|(entry, seen)| {
-                // A client that has closed meanwhile is among the departed, or will be in a moment.
-                let seen = seen.ok()?;
-                Some(NodeView {
-                    key: entry.target.key.clone(),
-                    id: entry.target.id.to_string(),
-                    address: entry.target.address.to_string(),
-                    protocol: entry.target.protocol,
-                    state: match (entry.is_live(), seen.connected) {
-                        (false, _) => NodeState::Draining,
-                        (true, true) => NodeState::Ready,
-                        (true, false) => NodeState::Connecting,
-                    },
-                    counters: seen.counters,
-                    up_at: entry.up_at,
-                    ready_at: seen.ready_at,
-                })
-            })
-            .collect();
-        NodeTable {
-            nodes,
-            departed,
-            synchronized,
+        loop {
+            if let Some(table) = survey(cx).await {
+                return table;
+            }
         }
     }
+}
+
+/// Asks every client. `None`: one of them closed meanwhile. What it did is among the departed by now, so a second
+/// try finds it; and as it makes no other fail, tries come to an end.
+async fn survey(cx: &Cx<PushManager>) -> Option<NodeTable> {
+    let (entries, departed, synchronized) = cx.with(|manager| {
+        // A client that is closed and still in the table has ended by itself, and its numbers with it.
+        let open = |entry: &&Entry<Handle<NodeClient>>| !entry.client.is_closed();
+        let entries: Vec<_> = manager.table.entries().filter(open).cloned().collect();
+        (entries, manager.departed, manager.synchronized)
+    });
+    let looks = entries
+        .iter()
+        .map(|entry| entry.client.call(Look).without_timeout());
+    let seen = try_join_all(looks).await.ok()?;
+    let nodes = entries
+        .iter()
+        .zip(seen)
+        .map(|(entry, seen)| NodeView {
+            key: entry.target.key.clone(),
+            id: entry.target.id.to_string(),
+            address: entry.target.address.to_string(),
+            protocol: entry.target.protocol,
+            state: match (entry.is_live(), seen.connected) {
+                (false, _) => NodeState::Draining,
+                (true, true) => NodeState::Ready,
+                (true, false) => NodeState::Connecting,
+            },
+            counters: seen.counters,
+            up_at: entry.up_at,
+            ready_at: seen.ready_at,
+        })
+        .collect();
+    Some(NodeTable {
+        nodes,
+        departed,
+        synchronized,
+    })
 }
 
 impl Handler<Drain> for PushManager {
