@@ -20,6 +20,7 @@ mod framework {
     pub mod parker;
     pub mod run_state;
     pub mod sync;
+    pub mod waiting_line;
     pub mod worker;
 }
 

@@ -47,15 +47,8 @@ pub(crate) struct PushManagerFlags {
     /// Where metrics and health are served over HTTP [default: 127.0.0.1:9093]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_listen: Option<String>,
-    /// Where the Controller is [default: localhost:50051]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) controller: Option<String>,
-    /// Prefix of the keys under which Connect-Nodes register [default: /services/connect-node/]
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) node_prefix: Option<String>,
-    /// Where etcd is: `embedded`, or host:port, several with commas [default: embedded]
-    #[arg(long, value_name = "ENDPOINTS")]
-    pub(crate) etcd: Option<String>,
+    #[command(flatten)]
+    pub(crate) surroundings: Surroundings,
 }
 
 #[derive(Debug, Args)]
@@ -72,15 +65,40 @@ pub(crate) struct ConnectNodeFlags {
     /// The address to register, at which the push manager reaches this node [default: where the gRPC server listens]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    #[command(flatten)]
+    pub(crate) surroundings: Surroundings,
+}
+
+/// What push managers and Connect-Nodes have round them.
+#[derive(Debug, Args)]
+pub(crate) struct Surroundings {
     /// Where the Controller is [default: localhost:50051]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) controller: Option<String>,
-    /// Prefix of the key under which it registers [default: /services/connect-node/]
+    /// Prefix of the keys under which Connect-Nodes register [default: /services/connect-node/]
     #[arg(long, value_name = "PREFIX")]
     pub(crate) node_prefix: Option<String>,
-    /// Where etcd is: host:port, several with commas; `embedded` registers in this process alone [default: embedded]
+    /// Where etcd is: host:port, several with commas, or `embedded` for one in this process alone [default: embedded]
     #[arg(long, value_name = "ENDPOINTS")]
     pub(crate) etcd: Option<String>,
+}
+
+/// A setting that a flag overrides: its key, the flag's value if it was given, and the flag.
+pub(crate) type Override<'a> = (&'a str, Option<&'a str>, &'a str);
+
+impl Surroundings {
+    /// `controller` is the setting that says where the Controller is.
+    pub(crate) fn overrides<'a>(&'a self, controller: &'a str) -> [Override<'a>; 3] {
+        [
+            (controller, self.controller.as_deref(), "--controller"),
+            (
+                "push_manager.node_prefix",
+                self.node_prefix.as_deref(),
+                "--node-prefix",
+            ),
+            ("etcd.endpoints", self.etcd.as_deref(), "--etcd"),
+        ]
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use million::services::connect_node;
 
-use super::args::ConnectNodeFlags;
+use super::args::{ConnectNodeFlags, Override};
 use super::error::CliError;
 use super::output;
 use super::program::{Program, configuration, start_etcd};
@@ -15,34 +15,24 @@ use super::signals::Signals;
 const STOP: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(config: Option<&Path>, flags: ConnectNodeFlags) -> Result<(), CliError> {
-    let configuration = configuration(
-        config,
-        &[
-            ("connect_node.id", flags.id.as_deref(), "--id"),
-            ("connect_node.listen", flags.listen.as_deref(), "--listen"),
-            (
-                "connect_node.websocket_listen",
-                flags.websocket_listen.as_deref(),
-                "--websocket-listen",
-            ),
-            (
-                "connect_node.advertise",
-                flags.advertise.as_deref(),
-                "--advertise",
-            ),
-            (
-                "connect_node.controller_address",
-                flags.controller.as_deref(),
-                "--controller",
-            ),
-            (
-                "push_manager.node_prefix",
-                flags.node_prefix.as_deref(),
-                "--node-prefix",
-            ),
-            ("etcd.endpoints", flags.etcd.as_deref(), "--etcd"),
-        ],
-    )?;
+    let own: [Override<'_>; 4] = [
+        ("connect_node.id", flags.id.as_deref(), "--id"),
+        ("connect_node.listen", flags.listen.as_deref(), "--listen"),
+        (
+            "connect_node.websocket_listen",
+            flags.websocket_listen.as_deref(),
+            "--websocket-listen",
+        ),
+        (
+            "connect_node.advertise",
+            flags.advertise.as_deref(),
+            "--advertise",
+        ),
+    ];
+    let round = flags
+        .surroundings
+        .overrides("connect_node.controller_address");
+    let configuration = configuration(config, own.into_iter().chain(round))?;
     let program = Program::start(&configuration)?;
     let services = program.million.services();
     let served = program.million.block_on(async {

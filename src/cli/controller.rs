@@ -17,7 +17,7 @@ const STOP: Duration = Duration::from_secs(5);
 pub(crate) fn run(config: Option<&Path>, flags: ControllerFlags) -> Result<(), CliError> {
     let configuration = configuration(
         config,
-        &[("controller.listen", flags.listen.as_deref(), "--listen")],
+        [("controller.listen", flags.listen.as_deref(), "--listen")],
     )?;
     let program = Program::start(&configuration)?;
     let services = program.million.services();

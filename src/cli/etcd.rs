@@ -16,7 +16,7 @@ use super::signals::Signals;
 const STOP: Duration = Duration::from_secs(6);
 
 pub(crate) fn run(config: Option<&Path>, flags: EtcdFlags) -> Result<(), CliError> {
-    let program = Program::start(&configuration(config, &[])?)?;
+    let program = Program::start(&configuration(config, [])?)?;
     let services = program.million.services();
     let served = program.million.block_on(async {
         let mut signals = Signals::listen()?;

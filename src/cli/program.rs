@@ -5,32 +5,28 @@ use std::time::Duration;
 
 use million::etcd_service::settings::EtcdSettings;
 use million::etcd_service::{Endpoint, Etcd};
-use million::framework::settings::Document;
 use million::framework::{ExitReason, Handle, Million, Services};
 use million::services::logging::{self, LogGuard};
 use million::services::settings::Configuration;
 
+use super::args::Override;
 use super::error::CliError;
 
 /// What is left at the end of a command, when its parts have ended, has so long to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// The settings of a command: file, environment and `flags`, in rising precedence. A flag is a key, its value and its name.
-pub(crate) fn configuration(
+/// The settings of a command: file, environment and flags, in rising precedence.
+pub(crate) fn configuration<'a>(
     config: Option<&Path>,
-    flags: &[(&str, Option<&str>, &str)],
+    flags: impl IntoIterator<Item = Override<'a>>,
 ) -> Result<Configuration, CliError> {
     let mut document = Configuration::document(config, |name| std::env::var(name).ok())?;
     for (key, value, flag) in flags {
         if let Some(value) = value {
-            document = set(document, key, value, flag);
+            document = document.with_override(key, value, flag);
         }
     }
     Ok(Configuration::from_document(document)?)
-}
-
-fn set(document: Document, key: &str, value: &str, flag: &str) -> Document {
-    document.with_override(key, value, flag)
 }
 
 /// A started program: its log goes where the settings say, its `Million` runs.

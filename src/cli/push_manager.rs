@@ -5,36 +5,26 @@ use std::path::Path;
 use million::etcd_service::{Discovery, Subscriber};
 use million::services::push_manager;
 
-use super::args::PushManagerFlags;
+use super::args::{Override, PushManagerFlags};
 use super::error::CliError;
 use super::output;
 use super::program::{Program, configuration, start_etcd};
 use super::signals::Signals;
 
 pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), CliError> {
-    let configuration = configuration(
-        config,
-        &[
-            ("push_manager.id", flags.id.as_deref(), "--id"),
-            ("push_manager.listen", flags.listen.as_deref(), "--listen"),
-            (
-                "push_manager.metrics_listen",
-                flags.metrics_listen.as_deref(),
-                "--metrics-listen",
-            ),
-            (
-                "push_manager.controller_address",
-                flags.controller.as_deref(),
-                "--controller",
-            ),
-            (
-                "push_manager.node_prefix",
-                flags.node_prefix.as_deref(),
-                "--node-prefix",
-            ),
-            ("etcd.endpoints", flags.etcd.as_deref(), "--etcd"),
-        ],
-    )?;
+    let own: [Override<'_>; 3] = [
+        ("push_manager.id", flags.id.as_deref(), "--id"),
+        ("push_manager.listen", flags.listen.as_deref(), "--listen"),
+        (
+            "push_manager.metrics_listen",
+            flags.metrics_listen.as_deref(),
+            "--metrics-listen",
+        ),
+    ];
+    let round = flags
+        .surroundings
+        .overrides("push_manager.controller_address");
+    let configuration = configuration(config, own.into_iter().chain(round))?;
     let program = Program::start(&configuration)?;
     let services = program.million.services();
     let settings = configuration.push_manager;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError};
-use super::mailbox::{Place, Refused};
+use super::mailbox::Refused;
 use super::message::Message;
 use super::recipient::Deliver;
 use super::timer::TimerKey;
+use super::waiting_line::Place;
 
 /// Waits for room in a mailbox and puts a message there. Made by [`Handle::send`](super::Handle::send).
 ///

@@ -15,7 +15,7 @@ use super::exit::{Closed, Exit, ExitReason, Exits};
 use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
-use super::mailbox::{Ending, Mailbox, Place, Refused};
+use super::mailbox::{Ending, Mailbox, Refused};
 use super::message::Message;
 use super::recipient::Deliver;
 use super::run_state::RunState;
@@ -25,6 +25,7 @@ use super::state::{StateCell, StateGuard};
 use super::sync::UnsafeCell;
 use super::timer::{Sleep, Timer};
 use super::turn::Runner;
+use super::waiting_line::Place;
 
 /// The number of a service, unique in its [`Million`](super::Million), never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

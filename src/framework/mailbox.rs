@@ -19,15 +19,17 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use slab::Slab;
-
 use super::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
 };
+use super::waiting_line::{Place, WaitingLine};
 
-/// An idle service gives back a queue longer than this when its last burst needed only a fraction of it.
+/// Buffers of up to this length (3 KiB) are kept, so that a service which gets a few messages at a time never allocates.
 const KEPT_LENGTH: usize = 64;
+
+/// A longer one is given back after so many turns in a row that needed only a fraction of it.
+const CALM_TURNS: u8 = 64;
 
 /// How a service was told to end. The later the stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +48,6 @@ pub(crate) enum Refused {
     Full,
     Closed,
 }
-
-/// The place of a sender among those that wait for room.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place(usize);
 
 /// What has come since the worker last took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,23 +90,10 @@ struct Inner<E, R> {
     /// At least `unstarted`; spares senders the shared read while there is room in any case.
     unstarted_bound: usize,
     capacity: usize,
+    calm_turns: u8,
     ending: Ending,
-    /// Room promised to woken senders that have not come yet.
-    promised: usize,
-    waiting: Option<Box<Waiting>>,
-}
-
-/// Senders that wait for room. Boxed, because few services ever have any.
-#[derive(Default)]
-struct Waiting {
-    order: VecDeque<usize>,
-    places: Slab<Waiter>,
-}
-
-enum Waiter {
-    Queued(Waker),
-    /// One of `promised` is this sender's.
-    HasRoom,
+    /// Senders that wait for room. Boxed, because few services ever have any.
+    waiting: Option<Box<WaitingLine>>,
 }
 
 impl<E, R> Mailbox<E, R> {
@@ -125,8 +110,8 @@ impl<E, R> Mailbox<E, R> {
                 resumed: Vec::new(),
                 unstarted_bound: 0,
                 capacity,
+                calm_turns: 0,
                 ending: Ending::No,
-                promised: 0,
                 waiting: None,
             }),
         }
@@ -176,30 +161,16 @@ impl<E, R> Mailbox<E, R> {
             return Err(Refused::Closed);
         }
         if let Some(mine) = place.take() {
-            let waiting = inner
+            *place = inner
                 .waiting
                 .as_mut()
-                .expect("a place lies in the list of waiters");
-            match &mut waiting.places[mine.0] {
-                Waiter::Queued(known) => {
-                    known.clone_from(waker);
-                    *place = Some(mine);
-                    return Err(Refused::Full);
-                }
-                Waiter::HasRoom => {
-                    waiting.places.remove(mine.0);
-                    inner.promised -= 1;
-                    inner.forget_waiters_if_none();
-                    inner.queue.push_back(make());
-                    return Ok(());
-                }
+                .and_then(|line| line.ask(mine, waker));
+            if place.is_some() {
+                return Err(Refused::Full);
             }
-        }
-        if inner.someone_waits() || !inner.has_room(&self.unstarted) {
-            let waiting = inner.waiting.get_or_insert_default();
-            let key = waiting.places.insert(Waiter::Queued(waker.clone()));
-            waiting.order.push_back(key);
-            *place = Some(Place(key));
+            inner.forget_line_if_empty();
+        } else if inner.someone_waits() || !inner.has_room(&self.unstarted) {
+            *place = Some(inner.waiting.get_or_insert_default().join(waker));
             return Err(Refused::Full);
         }
         inner.queue.push_back(make());
@@ -229,7 +200,10 @@ impl<E, R> Mailbox<E, R> {
                 return false;
             }
             inner.ending = ending;
-            inner.everyone_waiting()
+            inner
+                .waiting
+                .as_ref()
+                .map_or_else(Vec::new, |line| line.everyone())
         };
         wake_all(woken);
         true
@@ -276,7 +250,7 @@ impl<E, R> Mailbox<E, R> {
                 resumed: !inner.resumed.is_empty(),
             };
             if !came.messages && batch.is_empty() {
-                inner.keep_one_buffer(batch);
+                inner.keep_buffers(batch);
             }
             (inner.ending, came, woken)
         };
@@ -297,8 +271,9 @@ impl<E, R> Mailbox<E, R> {
 
 impl<E, R> Inner<E, R> {
     fn room(&self) -> usize {
+        let promised = self.waiting.as_ref().map_or(0, |line| line.promised());
         self.capacity
-            .saturating_sub(self.queue.len() + self.unstarted_bound + self.promised)
+            .saturating_sub(self.queue.len() + self.unstarted_bound + promised)
     }
 
     fn has_room(&mut self, unstarted: &AtomicUsize) -> bool {
@@ -311,7 +286,7 @@ impl<E, R> Inner<E, R> {
     fn someone_waits(&self) -> bool {
         self.waiting
             .as_ref()
-            .is_some_and(|waiting| !waiting.order.is_empty())
+            .is_some_and(|line| line.someone_waits())
     }
 
     fn promise_room(&mut self, unstarted: &AtomicUsize) -> Vec<Waker> {
@@ -319,71 +294,43 @@ impl<E, R> Inner<E, R> {
             return Vec::new();
         }
         self.unstarted_bound = unstarted.load(Ordering::Relaxed);
-        let mut room = self.room();
-        let mut woken = Vec::new();
-        let Some(waiting) = self.waiting.as_mut() else {
-            return woken;
-        };
-        while room > 0
-            && let Some(key) = waiting.order.pop_front()
-        {
-            if let Waiter::Queued(waker) =
-                std::mem::replace(&mut waiting.places[key], Waiter::HasRoom)
-            {
-                woken.push(waker);
-                self.promised += 1;
-                room -= 1;
-            }
-        }
-        woken
+        let room = self.room();
+        self.waiting
+            .as_mut()
+            .map_or_else(Vec::new, |line| line.promise(room))
     }
 
     fn leave(&mut self, place: Place) {
-        let Some(waiting) = self.waiting.as_mut() else {
-            return;
-        };
-        match waiting.places.remove(place.0) {
-            Waiter::HasRoom => self.promised -= 1,
-            Waiter::Queued(_) => waiting.order.retain(|key| *key != place.0),
+        if let Some(line) = self.waiting.as_mut() {
+            line.leave(place);
         }
-        self.forget_waiters_if_none();
+        self.forget_line_if_empty();
     }
 
-    fn forget_waiters_if_none(&mut self) {
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.places.is_empty())
-        {
+    fn forget_line_if_empty(&mut self) {
+        if self.waiting.as_ref().is_some_and(|line| line.is_empty()) {
             self.waiting = None;
         }
     }
 
-    fn everyone_waiting(&mut self) -> Vec<Waker> {
-        let Some(waiting) = self.waiting.as_mut() else {
-            return Vec::new();
-        };
-        waiting
-            .places
-            .iter()
-            .filter_map(|(_, waiter)| match waiter {
-                Waiter::Queued(waker) => Some(waker.clone()),
-                Waiter::HasRoom => None,
-            })
-            .collect()
-    }
-
-    /// After a burst the queue and the batch both have a buffer. The queue keeps one, unless it is far larger than the
-    /// last burst; a second small one stays with the batch, so that a busy service never allocates.
-    fn keep_one_buffer(&mut self, batch: &mut Batch<E>) {
+    /// After a burst the queue and the batch both have a buffer. Small ones stay, so that tells do not allocate; large
+    /// ones are given back once they were not needed for some time.
+    fn keep_buffers(&mut self, batch: &mut Batch<E>) {
         if self.queue.capacity() < batch.messages.capacity() {
             std::mem::swap(&mut self.queue, &mut batch.messages);
         }
-        if batch.messages.capacity() > KEPT_LENGTH {
-            batch.messages = VecDeque::new();
+        if self.queue.capacity() <= KEPT_LENGTH {
+            return;
         }
-        if self.queue.capacity() > KEPT_LENGTH && self.unstarted_bound < self.queue.capacity() / 8 {
-            self.queue.shrink_to(KEPT_LENGTH);
+        if self.unstarted_bound >= self.queue.capacity() / 8 {
+            self.calm_turns = 0;
+            return;
+        }
+        self.calm_turns += 1;
+        if self.calm_turns == CALM_TURNS {
+            self.calm_turns = 0;
+            self.queue = VecDeque::new();
+            batch.messages = VecDeque::new();
         }
     }
 }

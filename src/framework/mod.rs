@@ -6,6 +6,23 @@
 //!                                                               ▼
 //!                                          IO runtime (sockets, files) ──▶ oneshot ──▶ the handler goes on
 //! ```
+//!
+//! A [`Million`] has two thread pools: workers, which run services and must not block, and the IO runtime (tokio), which
+//! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
+//! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
+//!
+//! # Promises
+//!
+//! - **Interleaving without races.** While a handler awaits, its service handles other messages. The guard of the
+//!   state ([`Cx::state`]) cannot be held across an await: that does not compile.
+//! - **Order.** Messages of one sender start in the order sent.
+//! - **A call always ends**: with the reply, or [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`].
+//! - **Backpressure.** A mailbox holds so many messages ([`Options::mailbox`]), so many handlers wait
+//!   ([`Options::max_in_flight`]); beyond that senders wait, in their order, or get their message back.
+//! - **Panics** are caught a handler at a time; [`PanicPolicy`] says what becomes of the service.
+//! - **An end that is known.** [`Handle::closed`] tells how a service ended once its cleanup is over;
+//!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
+//! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
 
 mod block;
 mod blocking;
@@ -34,6 +51,7 @@ mod sync;
 mod timer;
 mod timer_wheel;
 mod turn;
+mod waiting_line;
 mod worker;
 
 pub use builder::Builder;

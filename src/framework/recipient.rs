@@ -10,9 +10,10 @@ use super::context::ServiceId;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
-use super::mailbox::{Place, Refused};
+use super::mailbox::Refused;
 use super::message::Message;
 use super::services::Services;
+use super::waiting_line::Place;
 
 /// What a service looks like to those who send it `M`. Messages move out of their slot only when they are taken.
 pub(crate) trait Deliver<M: Message>: Send + Sync {

@@ -25,6 +25,9 @@ use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
 use super::worker::{Pool, Run};
 
+/// A sleep that no clock can count is as good as one of a century.
+const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The services of one [`Million`](super::Million): a cheap clone that spawns, names and finds them, and reaches the IO
 /// runtime and the timers.
 ///
@@ -162,7 +165,9 @@ impl Services {
 
     /// Waits for `duration`, rounded up to the timer's tick. Under any executor.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::until(Arc::clone(&self.0.timers), self.now().checked_add(duration))
+        let now = self.now();
+        let deadline = now.checked_add(duration).unwrap_or(now + LONGEST_SLEEP);
+        Sleep::until(Arc::clone(&self.0.timers), deadline)
     }
 
     /// The time on this `Million`'s clock.

@@ -256,13 +256,12 @@ impl Timers {
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Sleep {
     timers: Arc<Timers>,
-    deadline: Option<Instant>,
+    deadline: Instant,
     key: Option<TimerKey>,
 }
 
 impl Sleep {
-    /// `None` sleeps for ever.
-    pub(crate) fn until(timers: Arc<Timers>, deadline: Option<Instant>) -> Self {
+    pub(crate) fn until(timers: Arc<Timers>, deadline: Instant) -> Self {
         Self {
             timers,
             deadline,
@@ -276,12 +275,8 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        match this.deadline {
-            Some(deadline) => this
-                .timers
-                .poll_deadline(&mut this.key, deadline, cx.waker()),
-            None => Poll::Pending,
-        }
+        this.timers
+            .poll_deadline(&mut this.key, this.deadline, cx.waker())
     }
 }
 

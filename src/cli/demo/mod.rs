@@ -28,7 +28,7 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
     let free = |key| (key, Some("127.0.0.1:0"), "demo");
     let configuration = configuration(
         config,
-        &[
+        [
             ("etcd.endpoints", Some("embedded"), "demo"),
             free("push_manager.listen"),
             free("push_manager.metrics_listen"),
