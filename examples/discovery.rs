@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Subscriber::of(&lookout),
     ));
     million.block_on(async {
-        println!("{:?}", told.recv().await);
+        println!("{}", told.recv().await.unwrap_or_default());
         let record = NodeRecord {
             address: "127.0.0.1:7000".to_owned(),
             metadata: BTreeMap::from([("node_id".to_owned(), "one".to_owned())]),
@@ -64,9 +64,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ttl: Duration::from_secs(10),
         };
         let registration = etcd.call(register).await??;
-        println!("{:?}", told.recv().await);
+        println!("{}", told.recv().await.unwrap_or_default());
         registration.unregister().await?;
-        println!("{:?}", told.recv().await);
+        println!("{}", told.recv().await.unwrap_or_default());
         Ok(())
     })
 }
