@@ -1,7 +1,7 @@
 //! Connecting: embedded, several endpoints, none, logins; and what a stopped etcd does to callers.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
@@ -65,13 +65,11 @@ fn a_server_that_is_silent_fails_the_start_in_time() {
     let etcd = million.spawn(Etcd::new(settings(&format!(
         "endpoints: '{address}', connect_timeout: 200"
     ))));
-    let started = Instant::now();
     let reason = million.block_on(etcd.closed());
     assert!(
         matches!(&reason, ExitReason::StartFailed(text) if text.contains("200 ms")),
         "{reason:?}"
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -138,17 +138,7 @@ fn a_node_that_was_killed_and_is_back_gets_what_came_meanwhile() {
 
 #[test]
 fn the_identity_holds_at_every_moment_of_faults() {
-    let mut nodes: Vec<_> = (0..3)
-        .map(|number| {
-            FakeNode::start(move |got| match (got.seq * 13 + number * 5) % 19 {
-                0 => Act::Fail,
-                1 => Act::Refuse,
-                2 if got.seq % 4 == 0 => Act::Hang,
-                3..8 => Act::Delay(Duration::from_millis(2)),
-                _ => Act::Accept,
-            })
-        })
-        .collect();
+    let mut nodes: Vec<_> = (0..3).map(FakeNode::misbehaving).collect();
     let world = World::new("node_timeout_ms: 100\nnode_queue: 50\nshutdown_timeout_ms: 200");
     world.run(async {
         world.know(&nodes.iter().collect::<Vec<_>>()).await;

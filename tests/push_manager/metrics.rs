@@ -148,17 +148,7 @@ fn requests_are_counted_by_their_answer_and_timed() {
 
 #[test]
 fn at_every_scrape_the_fates_add_up_and_no_counter_shrinks() {
-    let mut nodes: Vec<_> = (0..3)
-        .map(|number| {
-            FakeNode::start(move |got| match (got.seq * 13 + number * 5) % 19 {
-                0 => Act::Fail,
-                1 => Act::Refuse,
-                2 if got.seq % 4 == 0 => Act::Hang,
-                3..8 => Act::Delay(Duration::from_millis(2)),
-                _ => Act::Accept,
-            })
-        })
-        .collect();
+    let mut nodes: Vec<_> = (0..3).map(FakeNode::misbehaving).collect();
     let world = World::new("node_timeout_ms: 100\nnode_queue: 50\nshutdown_timeout_ms: 50");
     world.run(async {
         world.know(&nodes.iter().collect::<Vec<_>>()).await;

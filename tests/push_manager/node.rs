@@ -67,6 +67,17 @@ pub(crate) struct FakeNode {
 }
 
 impl FakeNode {
+    /// One that fails, refuses, hangs and dawdles now and then, each `number` at other messages.
+    pub(crate) fn misbehaving(number: i32) -> Self {
+        Self::start(move |got| match (got.seq * 13 + number * 5) % 19 {
+            0 => Act::Fail,
+            1 => Act::Refuse,
+            2 if got.seq % 4 == 0 => Act::Hang,
+            3..8 => Act::Delay(Duration::from_millis(2)),
+            _ => Act::Accept,
+        })
+    }
+
     pub(crate) fn start(script: impl Fn(&Got) -> Act + Send + Sync + 'static) -> Self {
         let (gate, watch) = watch::channel(false);
         let brain = Brain {

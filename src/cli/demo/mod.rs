@@ -43,7 +43,7 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
     let ended = program.million.block_on(async {
         let mut signals = Signals::listen()?;
         let mut system = System::start(&services, configuration, flags.nodes).await?;
-        let mut users =
+        let users =
             Users::connect(&services, flags.users, flags.rooms, &system.entrances()).await?;
         output::note(format_args!(
             "demo: {} nodes are up, {} users are in {} rooms",
@@ -51,7 +51,7 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
         ));
         let report = match flags.messages {
             Some(messages) => {
-                let push = pushing::push(&mut system, &mut users, messages, flags.seconds);
+                let push = pushing::push(&mut system, users, messages, flags.seconds);
                 tokio::select! {
                     report = push => Some(report?),
                     () = signals.heard() => None,
@@ -60,11 +60,11 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
             None => {
                 trying::explain(&system, flags.rooms);
                 signals.heard().await;
+                drop(users);
                 None
             }
         };
         signals.end_at_once_on_the_next(&services);
-        drop(users);
         system.stop().await;
         report.map_or(Ok(()), Report::print)
     });

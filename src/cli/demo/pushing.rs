@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use million::services::generated::protocol::push_server_client::PushServerClient;
 use million::services::generated::protocol::{BroadCastReq, BroadCastRoomReq, Proto};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use super::super::error::CliError;
 use super::super::output;
@@ -22,7 +22,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 /// Pushes `count` messages over `seconds`, changes the nodes half way, and waits until all have arrived.
 pub(super) async fn push(
     system: &mut System,
-    users: &mut Users,
+    users: Users,
     count: u32,
     seconds: u32,
 ) -> Result<Report, CliError> {
@@ -45,12 +45,12 @@ pub(super) async fn push(
     let mut next = tokio::time::Instant::now();
     for number in 0..count {
         if number == half {
-            change_nodes(system, users, &pusher).await?;
+            change_nodes(system, &users, &pusher).await?;
             next = tokio::time::Instant::now();
         }
         tokio::time::sleep_until(next).await;
         next += pause;
-        pusher.push(system, users, number).await?;
+        pusher.push(system, &users, number).await?;
         if system.services().now() - told > PROGRESS {
             told = system.services().now();
             output::note(format_args!(
@@ -59,14 +59,14 @@ pub(super) async fn push(
             ));
         }
     }
-    settle(system, users, &pusher).await?;
+    settle(system, &users, &pusher).await?;
     let nodes = system.node_count();
     Ok(Report::new(
         nodes,
         pusher.messages,
         pusher.expected,
         system.discoveries().to_vec(),
-        users.take().diaries().await?,
+        users.diaries().await?,
     ))
 }
 
@@ -139,16 +139,17 @@ impl Pusher {
                 }),
         };
         match replied {
+            Ok((0, 0)) => Err(CliError::Demo("the push manager knows no node".to_owned())),
             Ok((_, 0)) => Ok(true),
+            Ok((0, _)) => Ok(false),
             Ok((accepted, refused)) => {
                 tracing::warn!(
                     accepted,
                     refused,
                     "some nodes refused a message: their users miss it"
                 );
-                Ok(accepted > 0)
+                Ok(true)
             }
-            Err(status) if status.code() == Code::ResourceExhausted => Ok(false),
             Err(status) => Err(refused(&status)),
         }
     }

@@ -132,16 +132,6 @@ impl Users {
         self.rooms
     }
 
-    /// The users themselves, leaving nobody behind.
-    pub(super) fn take(&mut self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            users: std::mem::take(&mut self.users),
-            rooms: self.rooms,
-            services: self.services.clone(),
-        }
-    }
-
     /// How many messages all users have received so far.
     pub(super) fn received(&self) -> u64 {
         self.shared.received.load(Ordering::Relaxed)
