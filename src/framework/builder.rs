@@ -9,11 +9,12 @@ use tokio::runtime;
 
 use super::environment::Environment;
 use super::error::BuildError;
+use super::patrol::Limits;
 use super::runtime::{Million, Worker};
 use super::services::Services;
 use super::settings::Settings;
 use super::sync::Mutex;
-use super::worker::Pool;
+use super::worker::{Pool, Watchman};
 
 /// More workers than this are a mistake: they would only steal from each other.
 const MOST_WORKERS: usize = 1024;
@@ -27,6 +28,7 @@ pub struct Builder {
     io_threads: usize,
     tick: Duration,
     call_timeout: Duration,
+    blocks: Duration,
     io: Option<runtime::Handle>,
     settings: Settings,
 }
@@ -39,6 +41,7 @@ impl Builder {
             io_threads: 1,
             tick: Duration::from_millis(10),
             call_timeout: Duration::from_secs(10),
+            blocks: Duration::from_millis(200),
             io: None,
             settings: Settings::default(),
         }
@@ -79,7 +82,14 @@ impl Builder {
         self
     }
 
-    /// How long a call waits unless it says otherwise. Default 10 s.
+    /// How long a handler may run without an await before a warning names it: it keeps its worker from other services all
+    /// the while. Default 200 ms.
+    pub fn blocking_limit(mut self, limit: Duration) -> Self {
+        self.blocks = limit;
+        self
+    }
+
+    /// How long a call waits unless it says otherwise, and how long a handler may wait before a warning names it. Default 10 s.
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.call_timeout = limit;
         self
@@ -125,13 +135,21 @@ impl Builder {
                 self.tick
             },
             self.call_timeout,
+            Limits {
+                blocks: self.blocks,
+                waits: self.call_timeout,
+            },
             self.settings,
         );
         let timer = environment.spawn(Arc::clone(services.timers()).drive());
+        let patrol = Arc::clone(services.patrol());
+        pool.watched_by(Arc::clone(&patrol) as Arc<dyn Watchman>);
+        let patrol = environment.spawn(patrol.walk(environment.clone(), Arc::clone(&pool)));
         let million = Million {
             services,
             pool: Arc::clone(&pool),
             timer,
+            patrol,
             threads: Mutex::new(Vec::with_capacity(count)),
             io: Mutex::new(owned),
         };

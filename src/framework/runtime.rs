@@ -42,6 +42,7 @@ pub struct Million {
     pub(crate) services: Services,
     pub(crate) pool: Arc<Pool>,
     pub(crate) timer: AbortHandle,
+    pub(crate) patrol: AbortHandle,
     pub(crate) threads: Mutex<Vec<Worker>>,
     /// `None`: borrowed from the host, or shut down.
     pub(crate) io: Mutex<Option<Runtime>>,
@@ -164,7 +165,9 @@ impl Million {
     /// Ends the IO runtime and waits until its threads are gone, unless this runs on it.
     async fn stop_io(&self) {
         self.timer.abort();
+        self.patrol.abort();
         self.services.timers().close();
+        self.services.patrol().close();
         let here = runtime::Handle::try_current().ok();
         if here.is_some_and(|here| here.id() == self.services.io_runtime().id()) {
             return;
@@ -221,7 +224,9 @@ impl Drop for Million {
             }
         }
         self.timer.abort();
+        self.patrol.abort();
         self.services.timers().close();
+        self.services.patrol().close();
         if let Some(io) = self.io.lock().take() {
             if runtime::Handle::try_current().is_ok() {
                 // Waiting would block async code.

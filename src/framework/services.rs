@@ -17,6 +17,7 @@ use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
 use super::mailbox::Ending;
+use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::service::{Options, Service};
 use super::settings::Settings;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     environment: Environment,
     pool: Arc<Pool>,
     timers: Arc<Timers>,
+    patrol: Arc<Patrol>,
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
@@ -81,9 +83,11 @@ impl Services {
         pool: Arc<Pool>,
         tick: Duration,
         call_timeout: Duration,
+        limits: Limits,
         settings: Settings,
     ) -> Self {
         Self(Arc::new(Shared {
+            patrol: Arc::new(Patrol::new(true, call_timeout, limits, environment.now())),
             timers: Timers::new(environment.clone(), tick),
             environment,
             pool,
@@ -127,10 +131,10 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
-            cx.mailbox.close(Ending::Now);
+            drop(cx.mailbox.close(Ending::Now));
             cx.exit.announce(ExitReason::NeverStarted);
         } else {
-            cx.schedule();
+            cx.follow(cx.mailbox.wake());
         }
         Handle::of(cx)
     }
@@ -211,6 +215,15 @@ impl Services {
         run: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         self.0.environment.spawn_thread(name, run)
+    }
+
+    /// Where the pool is, for comparison.
+    pub(crate) fn pool_address(&self) -> *const Pool {
+        Arc::as_ptr(&self.0.pool)
+    }
+
+    pub(crate) fn patrol(&self) -> &Arc<Patrol> {
+        &self.0.patrol
     }
 
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
