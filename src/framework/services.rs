@@ -23,7 +23,7 @@ use super::settings::Settings;
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
-use super::worker::{Pool, Run};
+use super::worker::Run;
 
 /// A sleep that no clock can count is as good as one of a century.
 const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -37,7 +37,6 @@ pub struct Services(Arc<Shared>);
 
 pub(crate) struct Shared {
     environment: Environment,
-    pool: Arc<Pool>,
     timers: Arc<Timers>,
     call_timeout: Duration,
     settings: Settings,
@@ -78,7 +77,6 @@ impl<S: Service> Managed for Cx<S> {
 impl Services {
     pub(crate) fn new(
         environment: Environment,
-        pool: Arc<Pool>,
         tick: Duration,
         call_timeout: Duration,
         settings: Settings,
@@ -86,7 +84,6 @@ impl Services {
         Self(Arc::new(Shared {
             timers: Timers::new(environment.clone(), tick),
             environment,
-            pool,
             call_timeout,
             settings,
             registry: Registry::new(),
@@ -181,8 +178,14 @@ impl Services {
     }
 
     /// The tokio runtime that does the IO.
+    ///
+    /// # Panics
+    ///
+    /// In the [deterministic mode](super::deterministic), which has none.
     pub fn io_runtime(&self) -> &tokio::runtime::Handle {
-        self.0.environment.io()
+        self.0.environment.io().expect(
+            "a deterministic Million has no tokio runtime: give pure futures to Services::io, and put a stand-in where the network is",
+        )
     }
 
     /// How long a call waits unless told otherwise: `session_monitor` in the settings.
@@ -201,6 +204,10 @@ impl Services {
         self.0.table.lock().services.len()
     }
 
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
+    }
+
     pub(crate) fn timers(&self) -> &Arc<Timers> {
         &self.0.timers
     }
@@ -214,7 +221,7 @@ impl Services {
     }
 
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
-        self.0.pool.schedule(task);
+        self.0.environment.schedule(task);
     }
 
     pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {

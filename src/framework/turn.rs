@@ -27,10 +27,6 @@ use super::mailbox::{Batch, Ending};
 use super::service::{PanicPolicy, Service};
 use super::worker::{Run, Tools};
 
-/// How many messages a service starts in a turn before others have theirs: long enough that moving between services
-/// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
-const MESSAGES_A_TURN: usize = 128;
-
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
     phase: Phase,
@@ -117,7 +113,7 @@ impl<S: Service> Turn<'_, S> {
         if self.runner.phase == Phase::New {
             self.start()?;
         }
-        let mut left = MESSAGES_A_TURN;
+        let mut left = self.tools.messages_a_turn;
         loop {
             let mut resumed = std::mem::take(&mut self.tools.resumed);
             let ending = self.cx.mailbox.take(&mut self.runner.batch, &mut resumed);

@@ -39,6 +39,10 @@ const IDLE_LOOKS: usize = 20;
 
 const NO_WATCHER: usize = usize::MAX;
 
+/// How many messages a service starts in a turn before others have theirs: long enough that moving between services
+/// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
+pub(crate) const MESSAGES_A_TURN: usize = 128;
+
 /// Something that workers run, a turn at a time.
 pub(crate) trait Run: Send + Sync {
     /// Runs a turn. Returns itself if it wants another.
@@ -50,6 +54,8 @@ pub(crate) struct Tools {
     pub(crate) blocks: Blocks,
     /// A buffer that keeps its capacity from turn to turn.
     pub(crate) resumed: Vec<FrameRef>,
+    /// How many messages a service may start in a turn.
+    pub(crate) messages_a_turn: usize,
 }
 
 impl Tools {
@@ -57,6 +63,7 @@ impl Tools {
         Self {
             blocks: Blocks::new(),
             resumed: Vec::new(),
+            messages_a_turn: MESSAGES_A_TURN,
         }
     }
 }
