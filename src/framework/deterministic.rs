@@ -93,7 +93,7 @@ const SEED_VARIABLE: &str = "MILLION_SEED";
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Million {
-    /// A `Million` in the [deterministic mode](self::deterministic): no threads, virtual time, and an order drawn from
+    /// A `Million` in the [deterministic mode](crate::framework::deterministic): no threads, virtual time, and an order drawn from
     /// `seed`. [`Builder::deterministic`] has more to set.
     ///
     /// ```
@@ -246,13 +246,14 @@ pub(crate) fn wait<F: Future>(
 /// Lets time pass until something is ready. `false`: nothing ever will be.
 fn pass_time(services: &Services, simulation: &Simulation, main: &Main) -> bool {
     let timers = services.timers();
+    let last = simulation.elapsed() + LONGEST_TIME;
     loop {
         timers.fire_due();
         if simulation.is_ready() || main.0.load(Ordering::Acquire) {
             return true;
         }
         let next = timers.next_look();
-        if !next.is_some_and(|moment| simulation.advance(moment, LONGEST_TIME)) {
+        if !next.is_some_and(|moment| simulation.advance(moment, last)) {
             return false;
         }
     }

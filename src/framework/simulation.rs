@@ -249,10 +249,10 @@ impl Simulation {
         !self.state.lock().ready.is_empty()
     }
 
-    /// Moves the clock to `moment`, or says that it lies more than `limit` from the beginning.
-    pub(crate) fn advance(&self, moment: Instant, limit: Duration) -> bool {
+    /// Moves the clock to `moment`, or says that it lies more than `last` from the beginning.
+    pub(crate) fn advance(&self, moment: Instant, last: Duration) -> bool {
         let elapsed = moment.saturating_duration_since(self.base);
-        if elapsed > limit {
+        if elapsed > last {
             return false;
         }
         let mut state = self.state.lock();
