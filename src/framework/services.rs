@@ -38,7 +38,6 @@ pub struct Services(Arc<Shared>);
 
 pub(crate) struct Shared {
     environment: Environment,
-    pool: Arc<Pool>,
     timers: Arc<Timers>,
     patrol: Arc<Patrol>,
     call_timeout: Duration,
@@ -80,17 +79,20 @@ impl<S: Service> Managed for Cx<S> {
 impl Services {
     pub(crate) fn new(
         environment: Environment,
-        pool: Arc<Pool>,
         tick: Duration,
         call_timeout: Duration,
         limits: Limits,
         settings: Settings,
     ) -> Self {
         Self(Arc::new(Shared {
-            patrol: Arc::new(Patrol::new(true, call_timeout, limits, environment.now())),
+            patrol: Arc::new(Patrol::new(
+                environment.simulation().is_none(),
+                call_timeout,
+                limits,
+                environment.now(),
+            )),
             timers: Timers::new(environment.clone(), tick),
             environment,
-            pool,
             call_timeout,
             settings,
             registry: Registry::new(),
@@ -185,8 +187,14 @@ impl Services {
     }
 
     /// The tokio runtime that does the IO.
+    ///
+    /// # Panics
+    ///
+    /// In the [deterministic mode](super::deterministic), which has none.
     pub fn io_runtime(&self) -> &tokio::runtime::Handle {
-        self.0.environment.io()
+        self.0.environment.io().expect(
+            "a deterministic Million has no tokio runtime: give pure futures to Services::io, and put a stand-in where the network is",
+        )
     }
 
     /// How long a call waits unless told otherwise: `session_monitor` in the settings.
@@ -205,6 +213,10 @@ impl Services {
         self.0.table.lock().services.len()
     }
 
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
+    }
+
     pub(crate) fn timers(&self) -> &Arc<Timers> {
         &self.0.timers
     }
@@ -219,7 +231,7 @@ impl Services {
 
     /// Where the pool is, for comparison.
     pub(crate) fn pool_address(&self) -> *const Pool {
-        Arc::as_ptr(&self.0.pool)
+        self.0.environment.pool_address()
     }
 
     pub(crate) fn patrol(&self) -> &Arc<Patrol> {
@@ -227,7 +239,7 @@ impl Services {
     }
 
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
-        self.0.pool.schedule(task);
+        self.0.environment.schedule(task);
     }
 
     pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {

@@ -7,10 +7,7 @@ use super::doing::Doing;
 use super::frame::FrameRef;
 use super::in_flight::InFlight;
 use super::ticks;
-
-/// How many messages a service starts in a turn before others have theirs: long enough that moving between services
-/// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
-const MESSAGES_A_TURN: usize = 128;
+use super::worker::MESSAGES_A_TURN;
 
 /// A worker keeps so many sets for handlers in flight (some 40 KiB): one is needed whenever a service begins to wait.
 const SPARES: usize = 64;
