@@ -1,6 +1,7 @@
 //! Teaches the smallest service with a state, and how to test what it does: the law is plain code, the handler passes it on.
 
-use million::framework::{CallError, Cx, Handler, Message, Million, Service};
+use futures::future::try_join_all;
+use million::framework::{Cx, Handler, Message, Million, Service};
 
 /// Counts up to a limit, and never past it.
 struct Counter {
@@ -39,12 +40,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         count: 0,
         limit: 10,
     });
-    let taken: Vec<u32> = million.block_on(async {
-        futures::future::try_join_all((0..4).map(|_| counter.call(Add(3)))).await
-    })?;
-    println!("four times three, of ten: {taken:?}");
-    let late: Result<u32, CallError> = counter.blocking_call(Add(1));
-    println!("one more: {late:?}");
+    let adding = try_join_all((0..4).map(|_| counter.call(Add(3))));
+    println!("four times three, of ten: {:?}", million.block_on(adding)?);
+    println!("one more: {}", counter.blocking_call(Add(1))?);
     Ok(())
 }
 
