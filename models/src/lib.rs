@@ -15,11 +15,14 @@
 #[path = "../../src/framework"]
 mod framework {
     pub mod block;
+    pub mod doing;
     pub mod frame;
+    pub mod in_flight;
     pub mod mailbox;
     pub mod parker;
-    pub mod run_state;
     pub mod sync;
+    pub mod ticks;
+    pub mod tools;
     pub mod waiting_line;
     pub mod worker;
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::framework::worker::{Pool, Run, Tools};
+use crate::framework::tools::Tools;
+use crate::framework::worker::{Pool, Run};
 use crate::model;
 
 /// Counts its turns; schedules others in its first.

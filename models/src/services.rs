@@ -8,29 +8,29 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::framework::frame::{Frame, FrameRef, Owner};
-use crate::framework::mailbox::{Batch, Ending, Mailbox};
-use crate::framework::run_state::RunState;
+use crate::framework::mailbox::{Batch, Ending, Mailbox, Readiness, Settled, Wake};
 use crate::framework::sync::UnsafeCell;
-use crate::framework::worker::{Pool, Run, Tools};
+use crate::framework::tools::Tools;
+use crate::framework::worker::{Pool, Run};
 use crate::model;
 
 struct Small {
     me: Weak<Small>,
     pool: Arc<Pool>,
-    run_state: RunState,
     mailbox: Mailbox<u32, FrameRef>,
+    /// Not with the rest: the mailbox still has it in hand when the service begins to rest, which loom's cell cannot tell.
+    batch: std::cell::UnsafeCell<Batch<u32>>,
     runner: UnsafeCell<Runner>,
     handled: AtomicUsize,
     ended: AtomicUsize,
 }
 
 struct Runner {
-    batch: Batch<u32>,
     waiting: Option<Frame>,
     ended: bool,
 }
 
-// SAFETY: `runner` is touched only between `begin` and `finish`, which is what the model checks.
+// SAFETY: `runner` is touched only between a wake and the next rest, which is what the model checks.
 unsafe impl Sync for Small {}
 // SAFETY: all that it holds is `Send`.
 unsafe impl Send for Small {}
@@ -40,10 +40,9 @@ impl Small {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             pool: pool.clone(),
-            run_state: RunState::idle(),
             mailbox: Mailbox::new(4),
+            batch: std::cell::UnsafeCell::new(Batch::new()),
             runner: UnsafeCell::new(Runner {
-                batch: Batch::new(),
                 waiting: None,
                 ended: false,
             }),
@@ -52,37 +51,41 @@ impl Small {
         })
     }
 
-    fn schedule(&self) {
-        if self.run_state.wake() {
-            self.pool
-                .schedule(self.me.upgrade().expect("the model keeps it"));
+    fn me(&self) -> Arc<Self> {
+        self.me.upgrade().expect("the model keeps it")
+    }
+
+    fn follow(&self, wake: Wake) {
+        if wake == Wake::Schedule {
+            self.pool.schedule(self.me());
         }
     }
 
     fn send(&self, message: u32) -> bool {
-        let accepted = self.mailbox.try_push(|| message).is_ok();
-        if accepted {
-            self.schedule();
+        match self.mailbox.try_push(|| message) {
+            Ok(wake) => {
+                self.follow(wake);
+                true
+            }
+            Err(_) => false,
         }
-        accepted
     }
 
     fn kill(&self) {
-        if self.mailbox.close(Ending::Now) {
-            self.schedule();
+        if let Some(wake) = self.mailbox.close(Ending::Now) {
+            self.follow(wake);
         }
     }
 
-    fn turn(&self, runner: &mut Runner, tools: &mut Tools) -> bool {
+    /// Whether it goes on.
+    fn turn(&self, runner: &mut Runner, batch: &mut Batch<u32>, tools: &mut Tools) -> bool {
         let mut resumed = Vec::new();
-        let ending = self.mailbox.take(&mut runner.batch, &mut resumed);
-        if runner.ended {
-            return false;
-        }
-        if ending == Ending::Now {
+        let taken = self.mailbox.take(batch, &mut resumed);
+        if taken.ending == Ending::Now {
+            assert!(!runner.ended, "a service that has ended does not run again");
             runner.ended = true;
             runner.waiting = None;
-            drop(self.mailbox.clear(&mut runner.batch));
+            drop(self.mailbox.clear(batch));
             self.ended.fetch_add(1, Ordering::AcqRel);
             return false;
         }
@@ -94,7 +97,7 @@ impl Small {
                 self.handled.fetch_add(1, Ordering::AcqRel);
             }
         }
-        while let Some(message) = self.mailbox.start_next(&mut runner.batch) {
+        while let Some(message) = self.mailbox.start_next(batch) {
             if message == 0 {
                 self.handled.fetch_add(1, Ordering::AcqRel);
                 continue;
@@ -117,30 +120,36 @@ impl Small {
                 }),
             );
             assert!(frame.poll_unattached().is_pending());
-            frame.attach(self.me.upgrade().expect("the model keeps it"), 0);
+            frame.attach(self.me(), 0);
             assert!(frame.poll().is_pending());
             runner.waiting = Some(frame);
         }
-        let (ending, came) = self.mailbox.settle(&mut runner.batch);
-        ending == Ending::Now || came.messages || came.resumed
+        true
     }
 }
 
 impl Owner for Small {
     fn resume(&self, frame: FrameRef) {
-        self.mailbox.resume(frame);
-        self.schedule();
+        if let Some(me) = self.mailbox.resume(frame, || self.me()) {
+            self.pool.schedule(me);
+        }
     }
 }
 
 impl Run for Small {
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
-        self.run_state.begin();
-        let more = self.runner.with_mut(|runner| {
+        // SAFETY: as for the runner, which loom checks.
+        let batch = unsafe { &mut *self.batch.get() };
+        let goes_on = self.runner.with_mut(|runner| {
             // SAFETY: loom tells if two workers come here at once.
-            self.turn(unsafe { &mut *runner }, tools)
+            self.turn(unsafe { &mut *runner }, batch, tools)
         });
-        self.run_state.finish(more).then_some(self as Arc<dyn Run>)
+        let readiness = Readiness {
+            may_start: true,
+            may_stop: false,
+        };
+        let more = goes_on && self.mailbox.settle(batch, readiness) != Settled::Rests;
+        more.then_some(self as Arc<dyn Run>)
     }
 }
 

@@ -140,7 +140,7 @@ impl InFlight {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(million_loom)))]
 mod tests {
     use std::collections::VecDeque;
 

@@ -106,7 +106,7 @@ impl Rate {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(million_loom)))]
 mod tests {
     use super::*;
 
