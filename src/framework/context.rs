@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::direct::{self, Answered};
 use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
 use super::exit::{Closed, Exit, ExitReason, Exits};
 use super::frame::{FrameRef, Owner};
@@ -257,7 +258,7 @@ impl<S: Service> Cx<S> {
         }
     }
 
-    fn shared(&self) -> Arc<Self> {
+    pub(crate) fn shared(&self) -> Arc<Self> {
         self.me
             .upgrade()
             .expect("a context is only reached through its Arc, so that is alive")
@@ -317,6 +318,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         })?;
         self.follow(wake);
         Ok(())
+    }
+
+    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply> {
+        direct::ask(self, message)
     }
 
     fn give_up(&self, place: Place) {

@@ -60,6 +60,7 @@ mod context;
 mod counters;
 pub mod deterministic;
 mod dice;
+mod direct;
 mod doing;
 mod envelope;
 mod environment;

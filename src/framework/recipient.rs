@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::blocking;
 use super::call::{Call, Sending};
 use super::context::ServiceId;
+use super::direct::Answered;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
@@ -32,6 +33,10 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
         place: &mut Option<Place>,
         waker: &Waker,
     ) -> Result<(), Refused>;
+
+    /// Has the message handled on this very thread, if that is a worker and the service has nothing else to do. Otherwise
+    /// the message stays where it is.
+    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply>;
 
     fn give_up(&self, place: Place);
     fn services(&self) -> &Services;
