@@ -60,12 +60,12 @@ pub fn plan(quick: bool, rounds: u64) -> Plan {
     }
 }
 
-/// How long a sample may take, and a whole run of the usual number of rounds. Repetitions, and rounds after the first, are left out
-/// when a run is late.
+/// How long a sample may take, and a round. Repetitions are left out when a run is late, and rounds for which there is no time. So
+/// three quick rounds take seven minutes at most, and five full ones nineteen.
 fn limits(quick: bool) -> (Duration, Duration) {
     match quick {
-        true => (Duration::from_secs(20), Duration::from_secs(7 * 60)),
-        false => (Duration::from_secs(60), Duration::from_secs(19 * 60)),
+        true => (Duration::from_secs(20), Duration::from_secs(140)),
+        false => (Duration::from_secs(60), Duration::from_secs(228)),
     }
 }
 
@@ -76,13 +76,13 @@ fn limits(quick: bool) -> (Duration, Duration) {
 /// [`RunError`] when it could not even begin.
 pub fn run(request: &Request) -> Result<Outcome, RunError> {
     let program = env::current_exe().map_err(RunError::NoProgram)?;
-    let (sample_limit, run_limit) = limits(request.quick);
+    let (sample_limit, round_limit) = limits(request.quick);
     let work = rounds_a_millisecond();
     let cells = cells(request);
     let total = cells.len() * request.rounds as usize;
     let mut samples: HashMap<(Impl, Scenario), Vec<f64>> = HashMap::new();
     let mut failed: HashMap<(Impl, Scenario), String> = HashMap::new();
-    let mut pace = Pace::new(run_limit, total);
+    let mut pace = Pace::new(round_limit * request.rounds, total);
     for round in 0..request.rounds {
         if !pace.has_time_for_another_round(round) {
             eprintln!(
@@ -91,7 +91,11 @@ pub fn run(request: &Request) -> Result<Outcome, RunError> {
             );
             break;
         }
+        let mut shown = None;
         for (implementation, scenario) in rotated(&cells, request.impls.len(), round) {
+            if shown.replace(scenario) != Some(scenario) {
+                eprintln!("round {} of {}: {scenario}", round + 1, request.rounds);
+            }
             if failed.contains_key(&(implementation, scenario)) {
                 continue;
             }
@@ -117,12 +121,6 @@ pub fn run(request: &Request) -> Result<Outcome, RunError> {
                 }
             }
         }
-        eprintln!(
-            "round {} of {} done after {:.0} s",
-            round + 1,
-            request.rounds,
-            pace.begun.elapsed().as_secs_f64()
-        );
     }
     let mut results = Results::new(request.impls.clone(), request.scenarios.clone());
     for (implementation, scenario) in cells {

@@ -32,9 +32,12 @@ pub(super) async fn rate(
     }
     let watch = Stopwatch::start();
     let mut done = 0;
-    while watch.elapsed() < plan.measure {
+    loop {
         batch(rounds).await;
         done += rounds;
+        if watch.elapsed() >= plan.measure {
+            break;
+        }
     }
     let (elapsed, waited) = watch.stop();
     Sample {
