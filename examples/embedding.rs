@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use million::framework::{Cx, Handler, Message, Million, Service};
 
-/// Remembers when it last looked something up.
+/// Looks up the addresses of names.
 struct Resolver {
     lookups: u32,
 }
@@ -41,16 +41,14 @@ impl Handler<Resolve> for Resolver {
 
 #[tokio::main]
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
-async fn main() -> Result<(), million::framework::BuildError> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let million = Million::builder()
         .workers(2)
         .io_runtime(tokio::runtime::Handle::current())
         .build()?;
     let resolver = million.spawn(Resolver { lookups: 0 });
-    println!(
-        "localhost: {:?}",
-        resolver.call(Resolve("localhost:80")).await
-    );
+    let addresses = resolver.call(Resolve("localhost:80")).await??;
+    println!("localhost: {addresses} addresses");
     let report = million.shutdown(Duration::from_secs(5)).await;
     println!(
         "ended in order: {}, services stopped: {}",

@@ -1,6 +1,6 @@
 //! Teaches the smallest service: a message, a handler, a call.
 
-use million::framework::{BuildError, Cx, Handler, Message, Million, Service};
+use million::framework::{Cx, Handler, Message, Million, Service};
 
 struct Greeter;
 
@@ -21,12 +21,9 @@ impl Handler<Greet> for Greeter {
 }
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
-fn main() -> Result<(), BuildError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let million = Million::builder().build()?;
     let greeter = million.spawn(Greeter);
-    match greeter.blocking_call(Greet { name: "world" }) {
-        Ok(greeting) => println!("{greeting}"),
-        Err(error) => println!("no greeting: {error}"),
-    }
+    println!("{}", greeter.blocking_call(Greet { name: "world" })?);
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use million::framework::{BuildError, Cx, Handle, Handler, Message, Million, Service};
+use million::framework::{CallError, Cx, Handle, Handler, Message, Million, Service};
 
 struct Bureau;
 
@@ -68,7 +68,7 @@ impl Handler<Balance> for Teller {
 
 #[allow(clippy::print_stdout, reason = "an example shows what it does")]
 #[allow(clippy::disallowed_methods, reason = "an example is its own host")]
-fn main() -> Result<(), BuildError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let million = Million::builder().build()?;
     let bureau = million.spawn(Bureau);
     let teller = million.spawn(Teller {
@@ -79,19 +79,21 @@ fn main() -> Result<(), BuildError> {
         let begun = Instant::now();
         let payments = join_all((0..1000).map(|_| teller.call(Pay(1))));
         let question = async {
-            let balance = teller.call(Balance).await;
-            println!("asked at once: {balance:?} after {:?}", begun.elapsed());
+            let balance = teller.call(Balance).await?;
+            println!("asked at once: {balance} after {:?}", begun.elapsed());
+            Ok::<_, CallError>(())
         };
-        let (payments, ()) = futures::join!(payments, question);
+        let (payments, asked) = futures::join!(payments, question);
+        asked?;
         let paid = payments
             .iter()
             .filter(|paid| matches!(paid, Ok(Ok(_))))
             .count();
         println!(
-            "{paid} of 1000 payments of 1 went through, {:?} in all; left: {:?}",
+            "{paid} of 1000 payments of 1 went through, {:?} in all; left: {}",
             begun.elapsed(),
-            teller.call(Balance).await
+            teller.call(Balance).await?
         );
-    });
-    Ok(())
+        Ok(())
+    })
 }

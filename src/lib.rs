@@ -54,3 +54,13 @@
 pub mod etcd_service;
 pub mod framework;
 pub mod services;
+
+/// The Rust in the README and in the guides, compiled and run with the documentation's own examples.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+
+    #[doc = include_str!("../docs/porting.md")]
+    mod porting {}
+}

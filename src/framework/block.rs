@@ -11,7 +11,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::frame::{Content, Owner};
 use super::sync::UnsafeCell;
@@ -24,6 +24,9 @@ const SIZES: [usize; 5] = [256, 512, 1024, 2048, 4096];
 /// most half a megabyte a worker.
 const KEPT: usize = 64;
 
+/// A round that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// Every block has this alignment; a future that wants more is boxed.
 pub(crate) const ALIGN: usize = 16;
 
@@ -35,6 +38,8 @@ pub(crate) struct Header {
     pub(crate) notified: AtomicBool,
     /// Where the owner keeps the frame. A plain number that only the owner uses.
     pub(crate) slot: AtomicU32,
+    /// The round (see `patrol.rs`) by which the future wants to be polled, whatever else happens.
+    pub(crate) due: AtomicU64,
     pub(crate) size: usize,
     /// What the block holds. Only the `Frame` touches it.
     pub(crate) content: UnsafeCell<Option<&'static Content>>,
@@ -117,6 +122,7 @@ impl Blocks {
                 references: AtomicUsize::new(1),
                 notified: AtomicBool::new(false),
                 slot: AtomicU32::new(0),
+                due: AtomicU64::new(NEVER),
                 size,
                 content: UnsafeCell::new(None),
                 owner: UnsafeCell::new(None),

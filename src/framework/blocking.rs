@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::deterministic;
+use super::services::Services;
 use super::worker::Pool;
 
 struct Unpark(Thread);
@@ -17,13 +19,16 @@ impl Wake for Unpark {
     }
 }
 
-/// Blocks this thread until `future` is ready. Panics on a worker thread, which would keep the worker from the very
-/// service that is waited for; `what` names the forbidden method.
-pub(crate) fn wait<F: Future>(what: &str, future: F) -> F::Output {
+/// Blocks this thread until `future` is ready; if the services are simulated, by running them. Panics on a worker thread,
+/// which would keep the worker from the very service that is waited for; `what` names the forbidden method.
+pub(crate) fn wait<F: Future>(what: &str, services: &Services, future: F) -> F::Output {
     assert!(
         !Pool::is_worker_thread(),
         "{what} would block a worker thread: inside a handler await the async form instead"
     );
+    if let Some(simulation) = services.environment().simulation() {
+        return deterministic::wait(what, services, simulation, future);
+    }
     match wait_until(future, None) {
         Some(output) => output,
         None => unreachable!("without a limit the wait ends with the future"),

@@ -9,14 +9,19 @@ use tokio::runtime;
 
 use super::environment::Environment;
 use super::error::BuildError;
+use super::patrol::Limits;
 use super::runtime::{Million, Worker};
 use super::services::Services;
 use super::settings::Settings;
 use super::sync::Mutex;
-use super::worker::Pool;
+use super::worker::{Pool, Watchman};
 
 /// More workers than this are a mistake: they would only steal from each other.
 const MOST_WORKERS: usize = 1024;
+
+/// Steps that a wait may take in the deterministic mode: some seconds of work, more than any test needs that is run under
+/// many seeds.
+const MOST_STEPS: u64 = 10_000_000;
 
 /// Sets up a [`Million`]. Made by [`Million::builder`].
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub struct Builder {
     io_threads: usize,
     tick: Duration,
     call_timeout: Duration,
+    blocks: Duration,
+    most_steps: u64,
     io: Option<runtime::Handle>,
     settings: Settings,
 }
@@ -39,6 +46,8 @@ impl Builder {
             io_threads: 1,
             tick: Duration::from_millis(10),
             call_timeout: Duration::from_secs(10),
+            blocks: Duration::from_millis(200),
+            most_steps: MOST_STEPS,
             io: None,
             settings: Settings::default(),
         }
@@ -79,7 +88,14 @@ impl Builder {
         self
     }
 
-    /// How long a call waits unless it says otherwise. Default 10 s.
+    /// How long a handler may run without an await before a warning names it: it keeps its worker from other services all
+    /// the while. Default 200 ms.
+    pub fn blocking_limit(mut self, limit: Duration) -> Self {
+        self.blocks = limit;
+        self
+    }
+
+    /// How long a call waits unless it says otherwise, and how long a handler may wait before a warning names it. Default 10 s.
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.call_timeout = limit;
         self
@@ -91,13 +107,53 @@ impl Builder {
         self
     }
 
+    /// How many steps one wait may take in the [deterministic mode](super::deterministic) before it is taken for endless.
+    /// Default 10,000,000, which is some seconds of work.
+    pub fn most_steps(mut self, steps: u64) -> Self {
+        self.most_steps = steps;
+        self
+    }
+
+    /// Makes a `Million` in the [deterministic mode](super::deterministic), which replays from `seed`. It has no threads,
+    /// so name, workers, IO threads and a host's runtime mean nothing to it; tick, call timeout and settings do.
+    ///
+    /// ```
+    /// use million::framework::Million;
+    ///
+    /// let million = Million::builder().most_steps(1_000).deterministic(7);
+    /// assert_eq!(million.seed(), Some(7));
+    /// ```
+    pub fn deterministic(self, seed: u64) -> Million {
+        let environment = Environment::simulated(seed, self.most_steps);
+        Million {
+            services: self.services(environment),
+            timer: None,
+            patrol: None,
+            threads: Mutex::new(Vec::new()),
+            io: Mutex::new(None),
+        }
+    }
+
+    fn services(self, environment: Environment) -> Services {
+        let tick = if self.tick.is_zero() {
+            Duration::from_millis(1)
+        } else {
+            self.tick
+        };
+        let limits = Limits {
+            blocks: self.blocks,
+            waits: self.call_timeout,
+        };
+        Services::new(environment, tick, self.call_timeout, limits, self.settings)
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
     ///
     /// [`BuildError`] when the system refuses a thread; those that were started are ended.
-    pub fn build(self) -> Result<Million, BuildError> {
-        let (io, owned) = match self.io {
+    pub fn build(mut self) -> Result<Million, BuildError> {
+        let (io, owned) = match self.io.take() {
             Some(host) => (host, None),
             None => {
                 let owned = runtime::Builder::new_multi_thread()
@@ -114,32 +170,26 @@ impl Builder {
             workers => workers,
         }
         .min(MOST_WORKERS);
-        let environment = Environment::new(io);
         let pool = Arc::new(Pool::new(count));
-        let services = Services::new(
-            environment.clone(),
-            Arc::clone(&pool),
-            if self.tick.is_zero() {
-                Duration::from_millis(1)
-            } else {
-                self.tick
-            },
-            self.call_timeout,
-            self.settings,
-        );
+        let environment = Environment::real(io.clone(), Arc::clone(&pool));
+        let name = std::mem::take(&mut self.name);
+        let services = self.services(environment.clone());
         let timer = environment.spawn(Arc::clone(services.timers()).drive());
+        let patrol = Arc::clone(services.patrol());
+        pool.watched_by(Arc::clone(&patrol) as Arc<dyn Watchman>);
+        let patrol = environment.spawn(patrol.walk(environment.clone(), Arc::clone(&pool)));
         let million = Million {
             services,
-            pool: Arc::clone(&pool),
-            timer,
+            timer: Some(timer),
+            patrol: Some(patrol),
             threads: Mutex::new(Vec::with_capacity(count)),
             io: Mutex::new(owned),
         };
         for index in 0..count {
             let (ended, hears) = oneshot::async_channel();
-            let (pool, io) = (Arc::clone(&pool), environment.io().clone());
+            let (pool, io) = (Arc::clone(&pool), io.clone());
             let thread = environment
-                .spawn_thread(format!("{}-{index}", self.name), move || {
+                .spawn_thread(format!("{name}-{index}"), move || {
                     let _tokio = io.enter();
                     pool.work(index);
                     drop(ended.send(()));

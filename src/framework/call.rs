@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError};
+use super::frame::ask_for_poll;
 use super::mailbox::Refused;
 use super::message::Message;
 use super::recipient::Deliver;
@@ -100,6 +101,8 @@ enum Limit {
     Default,
     Of(Duration),
     None,
+    /// The default, of a call inside a handler: the patrol sees to it.
+    Round(u64),
     /// Set by the first poll that has to wait.
     Until(Option<Instant>),
 }
@@ -176,11 +179,29 @@ impl<'a, M: Message> Call<'a, M> {
     /// When the time is up, from the first wait on.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let services = self.target.services();
+        if let Limit::Default = self.limit
+            && let Some(round) = services.patrol().call_is_due()
+        {
+            self.limit = Limit::Round(round);
+        }
+        if let Limit::Round(due) = self.limit {
+            let patrol = services.patrol();
+            if patrol.round() >= due {
+                return Poll::Ready(());
+            }
+            // A handler's first poll has a waker that does nothing, and is followed by one that has not.
+            if ask_for_poll(cx.waker(), due) || cx.waker().will_wake(Waker::noop()) {
+                return Poll::Pending;
+            }
+            // Elsewhere nobody counts rounds.
+            let deadline = services.now().checked_add(patrol.time_to(due));
+            self.limit = Limit::Until(deadline);
+        }
         let deadline = match self.limit {
             Limit::Until(deadline) => deadline,
             Limit::Default => services.now().checked_add(services.call_timeout()),
             Limit::Of(limit) => services.now().checked_add(limit),
-            Limit::None => None,
+            Limit::None | Limit::Round(_) => None,
         };
         self.limit = Limit::Until(deadline);
         match deadline {

@@ -10,22 +10,23 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::counters::Counters;
 use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
 use super::exit::{Closed, Exit, ExitReason, Exits};
 use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
-use super::mailbox::{Ending, Mailbox, Refused};
+use super::mailbox::{Ending, Mailbox, Refused, Wake};
 use super::message::Message;
 use super::recipient::Deliver;
-use super::run_state::RunState;
 use super::service::{Handler, Options, Service};
 use super::services::Services;
-use super::state::{StateCell, StateGuard};
+use super::state::{Running, StateCell, StateGuard};
 use super::sync::UnsafeCell;
 use super::timer::{Sleep, Timer};
 use super::turn::Runner;
 use super::waiting_line::Place;
+use super::worker::Pool;
 
 /// The number of a service, unique in its [`Million`](super::Million), never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +55,11 @@ impl fmt::Display for ServiceId {
 /// }
 /// ```
 pub struct Cx<S: Service> {
-    pub(crate) run_state: RunState,
     pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef>,
     pub(crate) runner: UnsafeCell<Runner<S>>,
     pub(crate) state: StateCell<S>,
     pub(crate) exit: Exit,
+    pub(crate) counters: Counters,
     pub(crate) options: Options,
     pub(crate) id: ServiceId,
     /// Where `services` keeps it.
@@ -82,11 +83,11 @@ impl<S: Service> Cx<S> {
         services: Services,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            run_state: RunState::idle(),
-            mailbox: Mailbox::new(options.mailbox as usize),
+            mailbox: Mailbox::new(options.mailbox),
             runner: UnsafeCell::new(Runner::new()),
             state: StateCell::new(state),
             exit: Exit::new(),
+            counters: Counters::new(),
             options,
             id,
             key,
@@ -220,13 +221,14 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn end(&self, ending: Ending) {
-        if self.mailbox.close(ending) {
-            self.schedule();
+        if let Some(wake) = self.mailbox.close(ending) {
+            self.follow(wake);
         }
     }
 
-    pub(crate) fn schedule(&self) {
-        if self.run_state.wake() {
+    /// Puts the service into a run queue if it has to be.
+    pub(crate) fn follow(&self, wake: Wake) {
+        if wake == Wake::Schedule {
             self.services.schedule(self.shared());
         }
     }
@@ -235,12 +237,24 @@ impl<S: Service> Cx<S> {
     pub(crate) fn push_beyond_capacity<L: Letter<S>>(&self, until: Ending, letter: L) -> bool {
         let pushed = self
             .mailbox
-            .push_beyond_capacity(until, || Envelope::new(letter))
-            .is_ok();
-        if pushed {
-            self.schedule();
+            .push_beyond_capacity(until, || Envelope::new(letter));
+        match pushed {
+            Ok(wake) => {
+                self.follow(wake);
+                true
+            }
+            Err(_) => false,
         }
-        pushed
+    }
+
+    /// The service as those see it whom its handlers call.
+    pub(crate) fn running(&self) -> Running {
+        Running {
+            key: self.state.key(),
+            name: type_name::<S>,
+            id: self.id.0,
+            exclusive: self.options.max_in_flight == 1,
+        }
     }
 
     fn shared(&self) -> Arc<Self> {
@@ -252,8 +266,14 @@ impl<S: Service> Cx<S> {
 
 impl<S: Service> Owner for Cx<S> {
     fn resume(&self, frame: FrameRef) {
-        self.mailbox.resume(frame);
-        self.schedule();
+        let woken = self.mailbox.resume(frame, || self.shared());
+        // Nothing but this may be touched from here on.
+        if let Some(me) = woken
+            && let Err(me) = Pool::schedule_here(me.services.pool_address(), me)
+        {
+            let services = me.services.clone();
+            services.schedule(me);
+        }
     }
 }
 
@@ -265,9 +285,10 @@ impl<S: Service> Exits for Cx<S> {
 
 impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        self.mailbox
+        let wake = self
+            .mailbox
             .try_push(|| Envelope::new(Tell(take(message))))?;
-        self.schedule();
+        self.follow(wake);
         Ok(())
     }
 
@@ -277,9 +298,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        self.mailbox
+        let wake = self
+            .mailbox
             .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
-        self.schedule();
+        self.follow(wake);
         Ok(())
     }
 
@@ -289,11 +311,11 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        self.mailbox.push_or_wait(place, waker, || {
+        let wake = self.mailbox.push_or_wait(place, waker, || {
             let (message, reply) = take(ask);
             Envelope::new(Ask { message, reply })
         })?;
-        self.schedule();
+        self.follow(wake);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 
 use super::block::Blocks;
 use super::context::Cx;
+use super::doing::What;
 use super::error::CallError;
 use super::frame::{Finish, Frame, Panic};
 use super::message::Message;
@@ -31,7 +32,7 @@ pub(crate) type Opened = Result<Frame, Panic>;
 
 /// Something that can be put into an envelope for `S`: a message and what to do with its reply.
 pub(crate) trait Letter<S: Service>: Send + 'static {
-    /// The type of the message, for logs.
+    /// The type of the message, for those who watch.
     fn message() -> &'static str;
 
     /// Calls the handler and moves its future into a frame. An error is what the call panicked with.
@@ -45,7 +46,7 @@ pub(crate) struct Envelope<S: Service> {
 }
 
 struct Table<S: Service> {
-    message: fn() -> &'static str,
+    what: What,
     open: unsafe fn(*mut u8, &'static Cx<S>, &mut Blocks) -> Opened,
     drop: unsafe fn(*mut u8),
 }
@@ -74,9 +75,9 @@ impl<S: Service> Envelope<S> {
         }
     }
 
-    /// The type of the message.
-    pub(crate) fn message(&self) -> &'static str {
-        (self.table.message)()
+    /// What it is, for those who watch.
+    pub(crate) fn what(&self) -> &'static What {
+        &self.table.what
     }
 
     pub(crate) fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
@@ -101,7 +102,10 @@ impl<S: Service, L: Letter<S>> Inline<S, L> {
         size_of::<L>() <= WORDS * size_of::<usize>() && align_of::<L>() <= align_of::<usize>();
 
     const TABLE: &'static Table<S> = &Table {
-        message: L::message,
+        what: What {
+            service: type_name::<S>,
+            message: L::message,
+        },
         // SAFETY: the caller hands over a letter of type `L`.
         open: |letter, cx, blocks| unsafe { letter.cast::<L>().read() }.open(cx, blocks),
         // SAFETY: the caller hands over a letter of type `L`.
@@ -113,7 +117,10 @@ struct Boxed<S, L>(PhantomData<fn(S, L)>);
 
 impl<S: Service, L: Letter<S>> Boxed<S, L> {
     const TABLE: &'static Table<S> = &Table {
-        message: L::message,
+        what: What {
+            service: type_name::<S>,
+            message: L::message,
+        },
         // SAFETY: the caller hands over a boxed letter of type `L`.
         open: |letter, cx, blocks| (*unsafe { letter.cast::<Box<L>>().read() }).open(cx, blocks),
         // SAFETY: the caller hands over a boxed letter of type `L`.

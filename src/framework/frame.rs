@@ -24,14 +24,14 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::block::{ALIGN, Blocks, Header, OFFSET, content_of, release};
+use super::block::{ALIGN, Blocks, Header, NEVER, OFFSET, content_of, release};
 use super::sync::atomic::Ordering;
 
 /// What a panic carries.
@@ -42,7 +42,21 @@ pub(crate) type Finish = Result<(), Panic>;
 
 /// Hears that a frame of its own can go on.
 pub(crate) trait Owner: Send + Sync {
+    /// `frame` may be all that keeps `self` alive: once it is out of hand, `self` must not be used any more, unless
+    /// something else keeps it.
     fn resume(&self, frame: FrameRef);
+}
+
+/// Asks that the handler whose waker this is be polled by `round` at the latest, in place of a timer of one's own.
+/// `false`: it is not the waker of a handler.
+pub(crate) fn ask_for_poll(waker: &Waker, round: u64) -> bool {
+    if !ptr::eq(waker.vtable(), &WAKER) {
+        return false;
+    }
+    // SAFETY: the table says that the data is the header of a frame, which the waker keeps alive.
+    let header = unsafe { &*waker.data().cast::<Header>() };
+    header.due.fetch_min(round, Ordering::Relaxed);
+    true
 }
 
 /// What is known of a future of erased type.
@@ -116,11 +130,32 @@ impl Frame {
         });
     }
 
-    /// Polls with a waker that tells the owner.
+    /// Polls with a waker that tells the owner. What the future asked of [`ask_for_poll`] before is void.
     pub(crate) fn poll(&mut self) -> Poll<Finish> {
-        self.header().notified.swap(false, Ordering::AcqRel);
-        let waker = FrameRef::of(self).into_waker();
+        let header = self.header();
+        header.notified.swap(false, Ordering::AcqRel);
+        header.due.store(NEVER, Ordering::Relaxed);
+        let data = self.header.as_ptr().cast_const().cast::<()>();
+        // SAFETY: the functions of `WAKER` keep the contract of `RawWaker`. This one owns no reference and is never
+        // dropped; the frame's own keeps the block alive longer than the poll, and a clone counts its own.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(data, &WAKER)) });
         self.poll_with(&mut Context::from_waker(&waker))
+    }
+
+    /// The round by which the future asked to be polled again.
+    pub(crate) fn due(&self) -> u64 {
+        self.header().due.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the heap that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.header().size
+    }
+
+    /// What a wake from now on would give the owner, if there was none since the last poll.
+    pub(crate) fn claim_wake(&self) -> Option<FrameRef> {
+        let first = !self.header().notified.swap(true, Ordering::AcqRel);
+        first.then(|| FrameRef::of(self))
     }
 
     fn poll_with(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
@@ -199,30 +234,25 @@ impl FrameRef {
         self.header().slot.load(Ordering::Relaxed)
     }
 
-    fn notify(&self) {
+    fn notify(self) {
         if self.header().notified.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.header().owner.with(|owner| {
+        let owner = self.header().owner.with(|owner| {
             // SAFETY: wakers exist only after `attach` has written the owner, and it is not written again while a
             // reference is left; so all of us only read.
-            if let Some(owner) = unsafe { &*owner } {
-                owner.resume(self.clone());
-            }
+            unsafe { &*owner }.as_ref().map(Arc::as_ptr)
         });
-    }
-
-    fn into_waker(self) -> Waker {
-        let data = self.header.as_ptr().cast_const().cast::<()>();
-        mem::forget(self);
-        // SAFETY: the functions of `WAKER` keep the contract of `RawWaker`: the pointer carries one counted reference,
-        // and all that they touch is safe to touch from any thread.
-        unsafe { Waker::from_raw(RawWaker::new(data, &WAKER)) }
+        if let Some(owner) = owner {
+            // SAFETY: the owner lives as long as this reference to the block, which it is given and may drop only when
+            // it is done with itself: the contract of `Owner::resume`.
+            unsafe { (*owner).resume(self) };
+        }
     }
 
     /// # Safety
     ///
-    /// `data` comes from [`FrameRef::into_waker`], and its reference is handed over.
+    /// `data` is that of a waker of a frame, and its reference is handed over.
     unsafe fn from_data(data: *const ()) -> Self {
         // SAFETY: it was made from a `NonNull`.
         let header = unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Header>()) };
@@ -249,15 +279,15 @@ impl Drop for FrameRef {
 static WAKER: RawWakerVTable = RawWakerVTable::new(
     |data| {
         // SAFETY: the waker being cloned keeps its reference: the one taken over here is not dropped.
-        let frame = mem::ManuallyDrop::new(unsafe { FrameRef::from_data(data) });
+        let frame = ManuallyDrop::new(unsafe { FrameRef::from_data(data) });
         let twin = FrameRef::clone(&frame);
         mem::forget(twin);
         RawWaker::new(data, &WAKER)
     },
     // SAFETY: `wake` hands the reference over.
     |data| unsafe { FrameRef::from_data(data) }.notify(),
-    // SAFETY: the waker keeps its reference.
-    |data| mem::ManuallyDrop::new(unsafe { FrameRef::from_data(data) }).notify(),
+    // SAFETY: the waker keeps its reference: the one taken over here is not dropped, but its clone.
+    |data| FrameRef::clone(&ManuallyDrop::new(unsafe { FrameRef::from_data(data) })).notify(),
     // SAFETY: `drop` hands the reference over.
     |data| drop(unsafe { FrameRef::from_data(data) }),
 );

@@ -102,7 +102,7 @@ impl<S: Service> Handle<S> {
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_send", self.send(message))
+        blocking::wait("blocking_send", &self.0.services, self.send(message))
     }
 
     /// [`Handle::call`] for plain threads: blocks until there is an answer, at most for the default timeout.
@@ -118,7 +118,7 @@ impl<S: Service> Handle<S> {
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_call", self.call(message))
+        blocking::wait("blocking_call", &self.0.services, self.call(message))
     }
 
     /// The same handle without the type of the service, for one type of message. Nothing is allocated.

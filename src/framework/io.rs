@@ -7,9 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use tokio::task::AbortHandle;
 
-use super::environment::Environment;
+use super::environment::{Environment, Spawned};
 use super::error::{IoError, panic_text};
 
 /// The result of a future on the IO runtime, to be awaited. Made by [`Cx::io`](super::Cx::io) and [`Services::io`](super::Services::io).
@@ -24,7 +23,7 @@ use super::error::{IoError, panic_text};
 #[must_use = "dropping it aborts the future; await it, keep it, or detach it"]
 pub struct Io<T> {
     result: oneshot::AsyncReceiver<Result<T, IoError>>,
-    task: Option<AbortHandle>,
+    task: Option<Spawned>,
 }
 
 impl<T: Send + 'static> Io<T> {
@@ -33,11 +32,12 @@ impl<T: Send + 'static> Io<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let (sender, result) = oneshot::async_channel();
+        let simulated = environment.simulation().is_some();
         let task = environment.spawn(async move {
             let ended = AssertUnwindSafe(future)
                 .catch_unwind()
                 .await
-                .map_err(|panic| IoError::Panicked(panic_text(&*panic)));
+                .map_err(|panic| IoError::Panicked(explain(panic_text(&*panic), simulated)));
             // Whoever dropped the receiver has aborted this or wants no result.
             drop(sender.send(ended));
         });
@@ -57,6 +57,17 @@ impl<T: Send + 'static> Io<T> {
         if let Some(task) = &self.task {
             task.abort();
         }
+    }
+}
+
+/// Says more of the panic of a future that wanted a tokio runtime where there is none.
+fn explain(text: String, simulated: bool) -> String {
+    if simulated && text.contains("Tokio") {
+        format!(
+            "{text} (the deterministic mode has no tokio runtime: sleep with Services::sleep, and put a stand-in where the network is)"
+        )
+    } else {
+        text
     }
 }
 

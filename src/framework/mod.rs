@@ -11,6 +11,34 @@
 //! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
 //! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
 //!
+//! # A first path through it
+//!
+//! 1. **State.** A service is a struct with `impl Service for Account {}`. [`Million::builder`] builds the pools, and
+//!    [`spawn`](Services::spawn) takes the struct and gives back a [`Handle`].
+//! 2. **Messages.** A struct with `impl Message for Deposit { type Reply = u64; }`. What can fail has a `Result` as its reply.
+//! 3. **Handlers.** `impl Handler<Deposit> for Account`. The handler is given a [`Cx`]: [`cx.state()`](Cx::state) lends the state, or
+//!    [`cx.with(…)`](Cx::with) for one closure. Nothing else runs in the service while it is lent, so there are no locks.
+//! 4. **Await inside.** At every `.await` the service goes on with its other messages. Ask for the state again after it; holding it meanwhile
+//!    does not compile. How many handlers may wait is [`Options::max_in_flight`], and 1 is one message after the other.
+//! 5. **Calls and time-outs.** [`handle.call(…)`](Handle::call) ends with the reply or a [`CallError`], by default after the
+//!    [`call_timeout`](Services::call_timeout); [`.timeout(…)`](Call::timeout) sets another. [`send`](Handle::send) waits for room and not for a reply,
+//!    [`try_send`](Handle::try_send) waits for nothing, [`blocking_call`](Handle::blocking_call) is for plain threads. A [`Recipient`] is a handle of
+//!    which only the message is known.
+//! 6. **IO.** Sockets, files and other libraries' futures go through [`cx.io(…)`](Cx::io), and their result comes back into the handler.
+//! 7. **Time.** [`cx.sleep`](Cx::sleep) in a handler; [`cx.send_after`](Cx::send_after) and [`cx.send_every`](Cx::send_every) for messages to oneself;
+//!    [`cx.notify`](Cx::notify) for one that comes next.
+//! 8. **Beginning and end.** [`Service::on_start`] runs before the first message, [`Service::on_stop`] after the last. [`Handle::stop`] is in order,
+//!    [`Handle::kill`] at once, and [`Million::shutdown`] for all.
+//! 9. **Panics.** The call that it happened in fails; [`Options::on_panic`] says whether the service goes on. [`Handle::closed`] tells how a service ended,
+//!    as an [`ExitReason`].
+//! 10. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
+//!     [`settings`] of its own from the same file.
+//! 11. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
+//!     number may live in a process, and each ends when it is dropped.
+//!
+//! The repository's `examples/` show each of these as a program to run; `hello` and `counter` are the first. Who comes from the C++ framework
+//! million starts with its `docs/porting.md`.
+//!
 //! # Promises
 //!
 //! - **Interleaving without races.** While a handler awaits, its service handles other messages. The guard of the
@@ -29,27 +57,37 @@ mod blocking;
 mod builder;
 mod call;
 mod context;
+mod counters;
+pub mod deterministic;
+mod dice;
+mod doing;
 mod envelope;
 mod environment;
 mod error;
 mod exit;
 mod frame;
 mod handle;
+mod hang;
+mod in_flight;
 mod io;
 mod mailbox;
 mod message;
 mod parker;
+mod patrol;
 mod recipient;
 mod registry;
-mod run_state;
 mod runtime;
 mod service;
 mod services;
 pub mod settings;
+mod simulated_task;
+mod simulation;
 mod state;
 mod sync;
+mod ticks;
 mod timer;
 mod timer_wheel;
+mod tools;
 mod turn;
 mod waiting_line;
 mod worker;

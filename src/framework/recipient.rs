@@ -120,7 +120,7 @@ impl<M: Message> Recipient<M> {
     ///
     /// On a worker thread.
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        blocking::wait("blocking_send", self.send(message))
+        blocking::wait("blocking_send", self.0.services(), self.send(message))
     }
 
     /// As [`Handle::blocking_call`](super::Handle::blocking_call).
@@ -133,7 +133,7 @@ impl<M: Message> Recipient<M> {
     ///
     /// On a worker thread.
     pub fn blocking_call(&self, message: M) -> Result<M::Reply, CallError> {
-        blocking::wait("blocking_call", self.call(message))
+        blocking::wait("blocking_call", self.0.services(), self.call(message))
     }
 
     /// Whether the service takes no more messages.

@@ -2,16 +2,16 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use tokio::runtime::{self, Runtime};
-use tokio::task::AbortHandle;
 
 use super::blocking;
 use super::builder::Builder;
+use super::deterministic;
+use super::environment::Spawned;
 use super::mailbox::Ending;
 use super::services::{self, Services};
 use super::sync::Mutex;
@@ -40,8 +40,10 @@ const IO_GRACE: Duration = Duration::from_secs(1);
 /// ```
 pub struct Million {
     pub(crate) services: Services,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) timer: AbortHandle,
+    /// What drives the timers. `None`: the simulation drives them itself.
+    pub(crate) timer: Option<Spawned>,
+    /// Who looks after what waits. `None`: there is nobody in a simulation.
+    pub(crate) patrol: Option<Spawned>,
     pub(crate) threads: Mutex<Vec<Worker>>,
     /// `None`: borrowed from the host, or shut down.
     pub(crate) io: Mutex<Option<Runtime>>,
@@ -65,11 +67,17 @@ impl Million {
 
     /// Runs `future` on this thread, with the IO runtime's sockets and timers at hand, until it is ready.
     ///
+    /// In the [deterministic mode](super::deterministic) this runs everything else too.
+    ///
     /// # Panics
     ///
-    /// On a worker thread, and inside another tokio runtime: there await instead.
+    /// On a worker thread, and inside another tokio runtime: there await instead. In the deterministic mode also when nothing
+    /// can go on any more.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.services.io_runtime().block_on(future)
+        match self.services.environment().simulation() {
+            Some(simulation) => deterministic::wait("block_on", &self.services, simulation, future),
+            None => self.services.io_runtime().block_on(future),
+        }
     }
 
     /// Ends everything in order, within `deadline`.
@@ -109,10 +117,10 @@ impl Million {
             );
         }
         let dropped = services.dropped();
-        self.pool.close();
+        services.environment().close_workers();
         self.join_workers(stuck.is_empty()).await;
         if stuck.is_empty() {
-            self.pool.clear();
+            services.environment().clear_workers();
         }
         self.stop_io().await;
         ShutdownReport {
@@ -130,7 +138,7 @@ impl Million {
     ///
     /// On a worker thread.
     pub fn blocking_shutdown(&self, deadline: Duration) -> ShutdownReport {
-        blocking::wait("blocking_shutdown", self.shutdown(deadline))
+        blocking::wait("blocking_shutdown", &self.services, self.shutdown(deadline))
     }
 
     async fn wait_until_empty(&self, limit: Duration) {
@@ -161,10 +169,21 @@ impl Million {
         }
     }
 
+    fn stop_timers(&self) {
+        for task in [&self.timer, &self.patrol].into_iter().flatten() {
+            task.abort();
+        }
+        self.services.timers().close();
+        self.services.patrol().close();
+    }
+
     /// Ends the IO runtime and waits until its threads are gone, unless this runs on it.
     async fn stop_io(&self) {
-        self.timer.abort();
-        self.services.timers().close();
+        self.stop_timers();
+        if let Some(simulation) = self.services.environment().simulation() {
+            simulation.close_io();
+            return;
+        }
         let here = runtime::Handle::try_current().ok();
         if here.is_some_and(|here| here.id() == self.services.io_runtime().id()) {
             return;
@@ -197,9 +216,13 @@ impl Deref for Million {
 
 impl Drop for Million {
     fn drop(&mut self) {
+        if let Some(simulation) = self.services.environment().simulation() {
+            deterministic::end(&self.services, simulation);
+            return;
+        }
         drop(self.services.close());
         self.services.kill_all();
-        self.pool.close();
+        self.services.environment().close_workers();
         let workers = std::mem::take(&mut *self.threads.lock());
         if !Pool::is_worker_thread() {
             let mut all = true;
@@ -212,7 +235,7 @@ impl Drop for Million {
                 }
             }
             if all {
-                self.pool.clear();
+                self.services.environment().clear_workers();
                 self.services.forget_all();
             } else {
                 tracing::error!(
@@ -220,8 +243,7 @@ impl Drop for Million {
                 );
             }
         }
-        self.timer.abort();
-        self.services.timers().close();
+        self.stop_timers();
         if let Some(io) = self.io.lock().take() {
             if runtime::Handle::try_current().is_ok() {
                 // Waiting would block async code.

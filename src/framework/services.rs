@@ -17,6 +17,7 @@ use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
 use super::mailbox::Ending;
+use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::service::{Options, Service};
 use super::settings::Settings;
@@ -37,8 +38,8 @@ pub struct Services(Arc<Shared>);
 
 pub(crate) struct Shared {
     environment: Environment,
-    pool: Arc<Pool>,
     timers: Arc<Timers>,
+    patrol: Arc<Patrol>,
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
@@ -78,15 +79,20 @@ impl<S: Service> Managed for Cx<S> {
 impl Services {
     pub(crate) fn new(
         environment: Environment,
-        pool: Arc<Pool>,
         tick: Duration,
         call_timeout: Duration,
+        limits: Limits,
         settings: Settings,
     ) -> Self {
         Self(Arc::new(Shared {
+            patrol: Arc::new(Patrol::new(
+                environment.simulation().is_none(),
+                call_timeout,
+                limits,
+                environment.now(),
+            )),
             timers: Timers::new(environment.clone(), tick),
             environment,
-            pool,
             call_timeout,
             settings,
             registry: Registry::new(),
@@ -127,10 +133,10 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
-            cx.mailbox.close(Ending::Now);
+            drop(cx.mailbox.close(Ending::Now));
             cx.exit.announce(ExitReason::NeverStarted);
         } else {
-            cx.schedule();
+            cx.follow(cx.mailbox.wake());
         }
         Handle::of(cx)
     }
@@ -181,8 +187,14 @@ impl Services {
     }
 
     /// The tokio runtime that does the IO.
+    ///
+    /// # Panics
+    ///
+    /// In the [deterministic mode](super::deterministic), which has none.
     pub fn io_runtime(&self) -> &tokio::runtime::Handle {
-        self.0.environment.io()
+        self.0.environment.io().expect(
+            "a deterministic Million has no tokio runtime: give pure futures to Services::io, and put a stand-in where the network is",
+        )
     }
 
     /// How long a call waits unless told otherwise: `session_monitor` in the settings.
@@ -201,6 +213,10 @@ impl Services {
         self.0.table.lock().services.len()
     }
 
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
+    }
+
     pub(crate) fn timers(&self) -> &Arc<Timers> {
         &self.0.timers
     }
@@ -213,8 +229,17 @@ impl Services {
         self.0.environment.spawn_thread(name, run)
     }
 
+    /// Where the pool is, for comparison.
+    pub(crate) fn pool_address(&self) -> *const Pool {
+        self.0.environment.pool_address()
+    }
+
+    pub(crate) fn patrol(&self) -> &Arc<Patrol> {
+        &self.0.patrol
+    }
+
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
-        self.0.pool.schedule(task);
+        self.0.environment.schedule(task);
     }
 
     pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {

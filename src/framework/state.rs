@@ -31,9 +31,35 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
+/// The service that a thread is just running, as those see it whom its handlers call.
+#[derive(Clone, Copy)]
+pub(crate) struct Running {
+    /// Its identity: nothing else alive has the same.
+    pub(crate) key: *const (),
+    pub(crate) name: fn() -> &'static str,
+    pub(crate) id: u64,
+    /// It handles one message at a time, from beginning to end.
+    pub(crate) exclusive: bool,
+}
+
+impl Running {
+    const NOTHING: Self = Self {
+        key: ptr::null(),
+        name: || "",
+        id: 0,
+        exclusive: false,
+    };
+
+    /// The service whose handler asks.
+    pub(crate) fn here() -> Option<Self> {
+        let running = RUNNING.get();
+        (!running.key.is_null()).then_some(running)
+    }
+}
+
 thread_local! {
-    /// The cell of the service that this thread is just running.
-    static RUNNING: Cell<*const ()> = const { Cell::new(ptr::null()) };
+    /// What this thread is just running.
+    static RUNNING: Cell<Running> = const { Cell::new(Running::NOTHING) };
 }
 
 pub(crate) struct StateCell<S> {
@@ -42,7 +68,7 @@ pub(crate) struct StateCell<S> {
 }
 
 // SAFETY: `lend` and `take` touch the content only on the thread that is running the service (`RUNNING` names it), and
-// `RunState` lets one thread at a time run it, with a happens-before edge from one to the next. So the state moves from
+// the mailbox lets one thread at a time run it, with a happens-before edge from one to the next. So the state moves from
 // thread to thread, which `S: Send` allows, and is never shared.
 unsafe impl<S: Send> Sync for StateCell<S> {}
 
@@ -54,7 +80,8 @@ impl<S> StateCell<S> {
         }
     }
 
-    fn key(&self) -> *const () {
+    /// An address that nothing else alive has.
+    pub(crate) fn key(&self) -> *const () {
         ptr::from_ref(self).cast()
     }
 
@@ -62,10 +89,12 @@ impl<S> StateCell<S> {
     ///
     /// # Safety
     ///
-    /// The caller runs the service: its `RunState` is running, by this thread.
-    pub(crate) unsafe fn enter(&self) -> Entered<'_> {
+    /// The caller runs the service, and nobody else does: its mailbox has scheduled it and does not let it rest. `running`
+    /// describes it.
+    pub(crate) unsafe fn enter(&self, running: Running) -> Entered<'_> {
+        debug_assert_eq!(running.key, self.key(), "a service is entered as itself");
         Entered {
-            before: RUNNING.replace(self.key()),
+            before: RUNNING.replace(running),
             _cell: PhantomData,
         }
     }
@@ -73,7 +102,7 @@ impl<S> StateCell<S> {
     /// Lends the state. Panics when it is lent already, and on a thread that does not run the service.
     pub(crate) fn lend(&self, service: &'static str) -> StateGuard<'_, S> {
         assert!(
-            RUNNING.get() == self.key(),
+            RUNNING.get().key == self.key(),
             "the state of {service} was asked for outside its handlers: a handler reaches it on the worker that runs it; from another thread \
              or task send the service a message"
         );
@@ -105,7 +134,7 @@ impl<S> StateCell<S> {
 
 /// While it lives, this thread is the one that runs the service.
 pub(crate) struct Entered<'a> {
-    before: *const (),
+    before: Running,
     _cell: PhantomData<&'a ()>,
 }
 

@@ -76,25 +76,11 @@ impl Timers {
 
     /// Fires what is due, for ever.
     pub(crate) async fn drive(self: Arc<Self>) {
-        let mut fired = Vec::new();
         loop {
             let mut earlier = pin!(self.earlier.notified());
             earlier.as_mut().enable();
-            let next = {
-                let mut state = self.state.lock();
-                let now = self.ticks_passed(self.environment.now());
-                state.wheel.advance(now, &mut fired);
-                let next = state.wheel.next_tick();
-                state.planned = next.unwrap_or(u64::MAX);
-                next
-            };
-            for alarm in fired.drain(..) {
-                match alarm {
-                    Alarm::Wake(waker) => waker.wake(),
-                    Alarm::Send(later) => self.send(&later),
-                }
-            }
-            match next.and_then(|tick| self.instant_of(tick)) {
+            self.fire_due();
+            match self.next_look() {
                 Some(instant) => {
                     let look = pin!(self.environment.sleep_until(instant));
                     futures::future::select(look, earlier).await;
@@ -102,6 +88,30 @@ impl Timers {
                 None => earlier.await,
             }
         }
+    }
+
+    /// Fires what is due now.
+    pub(crate) fn fire_due(&self) {
+        let mut fired = Vec::new();
+        let now = self.ticks_passed(self.environment.now());
+        self.state.lock().wheel.advance(now, &mut fired);
+        for alarm in fired {
+            match alarm {
+                Alarm::Wake(waker) => waker.wake(),
+                Alarm::Send(later) => self.send(&later),
+            }
+        }
+    }
+
+    /// When whoever drives is to look next; a timer that is set for an earlier tick from now on notifies `earlier`.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        let tick = {
+            let mut state = self.state.lock();
+            let next = state.wheel.next_tick();
+            state.planned = next.unwrap_or(u64::MAX);
+            next
+        };
+        tick.and_then(|tick| self.instant_of(tick))
     }
 
     /// Ends every wait that there is or will be: the driver is gone, so no time would end it.

@@ -16,33 +16,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use slab::Slab;
-
 use super::context::Cx;
+use super::doing::{self, What};
 use super::envelope::{self, Envelope, Opened, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, Frame, FrameRef, Panic};
-use super::mailbox::{Batch, Ending};
+use super::frame::{Finish, FrameRef, Panic};
+use super::in_flight::{InFlight, Waiting};
+use super::mailbox::{Batch, Ending, Readiness, Settled};
 use super::service::{PanicPolicy, Service};
-use super::worker::{Run, Tools};
-
-/// How many messages a service starts in a turn before others have theirs: long enough that moving between services
-/// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
-const MESSAGES_A_TURN: usize = 128;
+use super::ticks;
+use super::tools::Tools;
+use super::worker::Run;
 
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
     phase: Phase,
+    /// The patrol has this service on its list.
+    pub(crate) listed: bool,
     batch: Batch<Envelope<S>>,
     /// Handlers that wait. Boxed, because most services never have any.
-    waiting: Option<Box<Slab<Waiting>>>,
-}
-
-/// A handler that waits, and what it handles.
-struct Waiting {
-    frame: Frame,
-    what: &'static str,
+    pub(crate) in_flight: Option<Box<InFlight>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,25 +52,25 @@ impl<S: Service> Runner<S> {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::New,
+            listed: false,
             batch: Batch::new(),
-            waiting: None,
+            in_flight: None,
         }
     }
 
-    fn in_flight(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.len())
+    fn waiting(&self) -> usize {
+        self.in_flight.as_ref().map_or(0, |handlers| handlers.len())
     }
 }
 
 impl<S: Service> Run for Cx<S> {
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
-        self.run_state.begin();
         let more = self.runner.with_mut(|runner| {
-            // SAFETY: `RunState` lets one thread at a time be between `begin` and `finish`, and only that one comes here;
-            // handlers have no way to reach the runner.
+            // SAFETY: the mailbox lets one worker at a time have the service, from the wake that schedules it until
+            // `Mailbox::settle` says that it rests, which is the last that `take` does with the runner. Handlers have no way to reach it.
             let runner = unsafe { &mut *runner };
-            // SAFETY: this thread runs the service, until `finish` below.
-            let _entered = unsafe { self.state.enter() };
+            // SAFETY: this thread runs the service, until `take` returns.
+            let _entered = unsafe { self.state.enter(self.running()) };
             Turn {
                 cx: &self,
                 runner,
@@ -84,7 +78,7 @@ impl<S: Service> Run for Cx<S> {
             }
             .take()
         });
-        self.run_state.finish(more).then_some(self as Arc<dyn Run>)
+        more.then_some(self as Arc<dyn Run>)
     }
 }
 
@@ -98,33 +92,36 @@ struct Turn<'a, S: Service> {
 struct End(ExitReason);
 
 impl<S: Service> Turn<'_, S> {
-    /// Returns whether the service wants another turn.
+    /// Returns whether the service wants another turn. If not, it rests or has ended.
     fn take(&mut self) -> bool {
-        if self.runner.phase == Phase::Ended {
-            drop(self.cx.mailbox.clear(&mut self.runner.batch));
-            return false;
-        }
-        match self.work() {
+        let mut handled = 0;
+        let worked = self.work(&mut handled);
+        match worked {
             Ok(more) => more,
             Err(End(reason)) => {
+                self.cx.counters.handled(handled);
                 self.end(reason);
                 false
             }
         }
     }
 
-    fn work(&mut self) -> Result<bool, End> {
+    fn work(&mut self, handled: &mut u64) -> Result<bool, End> {
         if self.runner.phase == Phase::New {
             self.start()?;
         }
-        let mut left = MESSAGES_A_TURN;
+        let mut left = self.tools.messages_a_turn;
         loop {
             let mut resumed = std::mem::take(&mut self.tools.resumed);
-            let ending = self.cx.mailbox.take(&mut self.runner.batch, &mut resumed);
-            if ending == Ending::Now {
+            let taken = self.cx.mailbox.take(&mut self.runner.batch, &mut resumed);
+            if taken.ending == Ending::Now {
                 resumed.clear();
                 self.tools.resumed = resumed;
                 return Err(End(ExitReason::Killed));
+            }
+            if taken.inspect {
+                let patrol = self.cx.services.patrol();
+                self.runner.inspect(patrol, self.cx.id, &mut resumed);
             }
             let polled = resumed.len();
             let outcome = resumed.drain(..).try_for_each(|frame| self.resume(&frame));
@@ -135,114 +132,148 @@ impl<S: Service> Turn<'_, S> {
                     break;
                 };
                 left -= 1;
+                *handled += 1;
                 self.open(message)?;
             }
             left = left.saturating_sub(polled);
-            let (ending, came) = self.cx.mailbox.settle(&mut self.runner.batch);
-            if ending == Ending::Now {
-                return Err(End(ExitReason::Killed));
+            self.publish(std::mem::take(handled));
+            let readiness = Readiness {
+                may_start: self.may_start(),
+                may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
+            };
+            match self.cx.mailbox.settle(&mut self.runner.batch, readiness) {
+                // From here on another worker may have the service.
+                Settled::Rests => return Ok(false),
+                Settled::Goes(Ending::Now) => return Err(End(ExitReason::Killed)),
+                Settled::Drained => self.stop()?,
+                Settled::Goes(_) if left == 0 => return Ok(true),
+                Settled::Goes(_) => {}
             }
-            let unstarted = came.messages || !self.runner.batch.is_empty();
-            let ready = came.resumed || (unstarted && self.may_start());
-            if ready {
-                if left == 0 {
-                    return Ok(true);
-                }
-                continue;
-            }
-            if ending == Ending::Drain
-                && self.runner.phase == Phase::Running
-                && !unstarted
-                && self.runner.in_flight() == 0
-            {
-                self.stop()?;
-                continue;
-            }
-            return Ok(false);
+        }
+    }
+
+    /// Tells those who look from outside what was done since the last time.
+    fn publish(&mut self, handled: u64) {
+        self.cx.counters.handled(handled);
+        let handlers = self.runner.in_flight.as_deref();
+        self.cx.counters.in_flight(handlers);
+        if handlers.is_some() && !self.runner.listed {
+            self.runner.listed = self.cx.services.patrol().list(self.cx);
         }
     }
 
     fn may_start(&self) -> bool {
         self.runner.phase == Phase::Running
-            && self.runner.in_flight() < self.cx.options.max_in_flight as usize
+            && self.runner.waiting() < self.cx.options.max_in_flight as usize
     }
 
     fn start(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Starting;
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_start(cx), Started, &mut self.tools.blocks);
-        self.drive(frame, "on_start")
+        self.drive(frame, Life::<S>::START)
     }
 
     fn stop(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Stopping;
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_stop(cx), Done, &mut self.tools.blocks);
-        self.drive(frame, "on_stop")
+        self.drive(frame, Life::<S>::STOP)
     }
 
     fn open(&mut self, message: Envelope<S>) -> Result<(), End> {
-        let name = message.message();
+        let what = message.what();
         let cx = self.lasting();
         let frame = message.open(cx, &mut self.tools.blocks);
-        self.drive(frame, name)
+        self.drive(frame, what)
     }
 
     /// The context for a handler's future, which wants a reference without end.
     fn lasting(&self) -> &'static Cx<S> {
         // SAFETY: a future that is given this lives in a frame. It is on this worker's stack while the worker holds the
-        // service's `Arc`, or in `runner.waiting` with an `Arc` of the service as its owner; in both cases the context
+        // service's `Arc`, or in `runner.in_flight` with an `Arc` of the service as its owner; in both cases the context
         // outlives it. Handlers are generic over the lifetime of `cx`, so they cannot keep it beyond their future.
         unsafe { &*Arc::as_ptr(self.cx) }
     }
 
     /// The first poll of a frame. If it waits, it joins the others that do, and is polled again with a real waker.
-    fn drive(&mut self, frame: Opened, what: &'static str) -> Result<(), End> {
+    fn drive(&mut self, frame: Opened, what: &'static What) -> Result<(), End> {
         let mut frame = match frame {
             Ok(frame) => frame,
             Err(panic) => return self.finished(Err(panic), what),
         };
-        if let Poll::Ready(finish) = frame.poll_unattached() {
+        self.begin_poll(what);
+        let polled = frame.poll_unattached();
+        self.end_poll(what);
+        if let Poll::Ready(finish) = polled {
             let dropped = frame.recycle(&mut self.tools.blocks);
             return self.finished(finish.and(dropped), what);
         }
         let owner = self.cx.clone();
-        let waiting = self.runner.waiting.get_or_insert_default();
-        let entry = waiting.vacant_entry();
-        let slot = u32::try_from(entry.key()).expect("max_in_flight is a u32");
+        let spares = &mut self.tools.spares;
+        let handlers = self
+            .runner
+            .in_flight
+            .get_or_insert_with(|| spares.pop().unwrap_or_default());
+        let slot = handlers.next_slot();
         frame.attach(owner, slot);
-        let key = entry.key();
-        entry.insert(Waiting { frame, what });
-        self.poll(key)
+        handlers.join(frame, what, self.tools.stamp);
+        self.poll(slot)
     }
 
     fn resume(&mut self, frame: &FrameRef) -> Result<(), End> {
-        let key = frame.slot() as usize;
-        let known = self
+        let slot = self
             .runner
-            .waiting
+            .in_flight
             .as_ref()
-            .and_then(|waiting| waiting.get(key))
-            .is_some_and(|waiting| waiting.frame.is(frame));
-        if known { self.poll(key) } else { Ok(()) }
+            .and_then(|handlers| handlers.find(frame));
+        slot.map_or(Ok(()), |slot| self.poll(slot))
     }
 
-    fn poll(&mut self, key: usize) -> Result<(), End> {
-        let waiting = self.runner.waiting.get_or_insert_default();
-        match waiting[key].frame.poll() {
-            Poll::Pending => Ok(()),
-            Poll::Ready(finish) => {
-                let Waiting { frame, what } = waiting.remove(key);
-                if waiting.is_empty() {
-                    self.runner.waiting = None;
-                }
-                let dropped = frame.recycle(&mut self.tools.blocks);
-                self.finished(finish.and(dropped), what)
-            }
+    /// Polls a handler that waits.
+    fn poll(&mut self, slot: u32) -> Result<(), End> {
+        let what = self
+            .runner
+            .in_flight
+            .get_or_insert_default()
+            .get_mut(slot)
+            .what;
+        self.begin_poll(what);
+        let handlers = self.runner.in_flight.get_or_insert_default();
+        let polled = handlers.get_mut(slot).frame.poll();
+        self.end_poll(what);
+        let Poll::Ready(finish) = polled else {
+            return Ok(());
+        };
+        let handlers = self.runner.in_flight.get_or_insert_default();
+        let Waiting { frame, .. } = handlers.leave(slot);
+        if handlers.is_empty()
+            && let Some(spare) = self.runner.in_flight.take()
+        {
+            self.tools.keep(spare);
         }
+        let dropped = frame.recycle(&mut self.tools.blocks);
+        self.finished(finish.and(dropped), what)
     }
 
-    fn finished(&mut self, finish: Finish, what: &'static str) -> Result<(), End> {
+    fn begin_poll(&mut self, what: &'static What) {
+        self.tools.doing.begin(doing::Poll {
+            what,
+            service: self.cx.id.0,
+            since: self.tools.stamp,
+        });
+    }
+
+    /// One look at the clock a poll: where one ends the next begins.
+    fn end_poll(&mut self, what: &'static What) {
+        let now = ticks::now();
+        let took = now.saturating_sub(self.tools.stamp);
+        self.tools.stamp = now;
+        self.tools.doing.end();
+        self.cx.counters.polled(what, took);
+    }
+
+    fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
         let phase = self.runner.phase;
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
@@ -269,12 +300,13 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
-    fn panicked(&self, panic: &(dyn Any + Send), what: &'static str) -> End {
+    fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
         let text = panic_text(panic);
+        self.cx.counters.panicked();
         tracing::error!(
             service = type_name::<S>(),
             id = self.cx.id.0,
-            handling = what,
+            handling = (what.message)(),
             panic = text,
             "a handler panicked"
         );
@@ -284,19 +316,22 @@ impl<S: Service> Turn<'_, S> {
     /// Drops all that is left of the service and announces its end.
     fn end(&mut self, reason: ExitReason) {
         self.runner.phase = Phase::Ended;
-        self.cx.mailbox.close(Ending::Now);
-        let handlers = self.runner.waiting.take();
+        drop(self.cx.mailbox.close(Ending::Now));
+        let handlers = self
+            .runner
+            .in_flight
+            .take()
+            .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
         let (messages, resumed) = self.cx.mailbox.clear(&mut self.runner.batch);
         let dropped = Dropped {
             messages: messages.len(),
-            handlers: handlers.as_ref().map_or(0, |handlers| handlers.len()),
+            handlers: handlers.len(),
         };
+        self.cx.counters.in_flight(None);
         // What the destructors of messages and states panic with has been reported by the panic hook.
         drop(catch_unwind(AssertUnwindSafe(|| drop(resumed))));
-        if let Some(handlers) = handlers {
-            for (_, handler) in *handlers {
-                drop(handler.frame.recycle(&mut self.tools.blocks));
-            }
+        for handler in handlers {
+            drop(handler.frame.recycle(&mut self.tools.blocks));
         }
         for message in messages {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
@@ -314,6 +349,20 @@ impl<S: Service> Turn<'_, S> {
 pub(crate) struct Dropped {
     pub(crate) messages: usize,
     pub(crate) handlers: usize,
+}
+
+/// What `on_start` and `on_stop` are called where messages have a type.
+struct Life<S>(std::marker::PhantomData<fn(S)>);
+
+impl<S: Service> Life<S> {
+    const START: &'static What = &What {
+        service: type_name::<S>,
+        message: || "on_start",
+    };
+    const STOP: &'static What = &What {
+        service: type_name::<S>,
+        message: || "on_stop",
+    };
 }
 
 /// Hears of the end of `on_start`. Its error takes the way of a panic, and is told from one by its type.

@@ -8,28 +8,44 @@
 //!
 //! A crossing of cores costs more than all else, so work stays where it is warm and parked workers sleep on:
 //!
-//! - A service woken from a worker goes to that worker's queue without a wake. Another worker is woken only when the
-//!   queue holds two or more.
+//! - A service woken from a worker goes to that worker's queue without a wake. Another worker is woken, and takes half of
+//!   the queue, only when the queue holds two or more whose turns will take long enough together to pay for the crossing
+//!   ([`SHARED`]). How long turns take each worker measures as it goes.
 //! - While any worker is awake, one parked worker is the *watcher*: it looks every [`WATCH`] for a service that lies
 //!   behind a long handler. A thief never takes a lone service whose worker is about to run it: that would make pairs
-//!   of services cross cores for ever. It takes one only if no turn has ended between two of its looks.
+//!   of services cross cores for ever. It takes one only if no turn has ended between two of its looks, and half of a
+//!   queue that held two or more at both. Services that have nothing to do with each other then stay apart; those that
+//!   talk to each other gather again where they meet, and that is cheaper for them.
 //! - When nothing has happened for [`IDLE_LOOKS`] looks, the watcher sleeps too: an idle pool uses no processor time.
 //!
 //! Promise: a task that was scheduled is run by some worker, unless the pool is closed first.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::block::Blocks;
-use super::frame::FrameRef;
+use super::doing::{Doing, Poll};
 use super::parker::Parker;
 use super::sync::{
     Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
     thread_local,
 };
+use super::ticks::{self, ABOUT_100_US};
+use super::tools::Tools;
+
+/// A queue is shared at once when its turns will take longer than this (some 100 µs): ten times what waking a thread and
+/// warming another cache cost. One that stays is shared by the watcher, however short its turns.
+const SHARED: u64 = ABOUT_100_US;
+
+/// The measured length of turns moves by one in so many parts towards each new turn.
+const SMOOTHING: u64 = 8;
+
+/// A queue whose length is a multiple of this is worth a look at the clock.
+const LOOK_AT_CLOCK: usize = 16;
 
 /// How often the watcher looks: a tenth of what a person notices, a hundred times a crossing of cores.
 const WATCH: Duration = Duration::from_micros(500);
@@ -39,26 +55,19 @@ const IDLE_LOOKS: usize = 20;
 
 const NO_WATCHER: usize = usize::MAX;
 
+/// How many messages a service starts in a turn before others have theirs: long enough that moving between services
+/// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
+pub(crate) const MESSAGES_A_TURN: usize = 128;
+
 /// Something that workers run, a turn at a time.
 pub(crate) trait Run: Send + Sync {
     /// Runs a turn. Returns itself if it wants another.
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>>;
 }
 
-/// What a worker lends to those whom it runs.
-pub(crate) struct Tools {
-    pub(crate) blocks: Blocks,
-    /// A buffer that keeps its capacity from turn to turn.
-    pub(crate) resumed: Vec<FrameRef>,
-}
-
-impl Tools {
-    pub(crate) fn new() -> Self {
-        Self {
-            blocks: Blocks::new(),
-            resumed: Vec::new(),
-        }
-    }
+/// Is told whenever a worker has slept and goes to work.
+pub(crate) trait Watchman: Send + Sync {
+    fn a_worker_woke(&self);
 }
 
 pub(crate) struct Pool {
@@ -68,8 +77,11 @@ pub(crate) struct Pool {
     closed: AtomicBool,
     /// Where the next task from outside goes when nobody is parked.
     next: AtomicUsize,
+    watchman: OnceLock<Arc<dyn Watchman>>,
 }
 
+/// On cache lines of its own: what one worker writes all the time must not slow the others.
+#[repr(align(128))]
 struct Worker {
     queue: Mutex<VecDeque<Arc<dyn Run>>>,
     parker: Parker,
@@ -77,11 +89,19 @@ struct Worker {
     parked: AtomicBool,
     /// How many turns have ended here, for the watcher.
     turns: AtomicUsize,
+    /// How long a turn takes here, in ticks, smoothed.
+    turn: AtomicU64,
+    doing: Arc<Doing>,
 }
 
 thread_local! {
-    /// The pool and the index of the worker that this thread is.
-    static CURRENT: std::cell::Cell<(*const Pool, usize)> = const { std::cell::Cell::new((ptr::null(), 0)) };
+    /// The worker that this thread is.
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+struct Current {
+    pool: Arc<Pool>,
+    index: usize,
 }
 
 impl Pool {
@@ -95,12 +115,36 @@ impl Pool {
                     parker: Parker::new(),
                     parked: AtomicBool::new(false),
                     turns: AtomicUsize::new(0),
+                    // Until something is measured every queue is worth sharing.
+                    turn: AtomicU64::new(SHARED),
+                    doing: Arc::new(Doing::nothing()),
                 })
                 .collect(),
             watcher: AtomicUsize::new(NO_WATCHER),
             closed: AtomicBool::new(false),
             next: AtomicUsize::new(0),
+            watchman: OnceLock::new(),
         }
+    }
+
+    /// From now on `watchman` hears of workers that wake. To be called once.
+    pub(crate) fn watched_by(&self, watchman: Arc<dyn Watchman>) {
+        drop(self.watchman.set(watchman));
+    }
+
+    /// Whether any worker is not parked.
+    pub(crate) fn someone_is_awake(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| !worker.parked.load(Ordering::SeqCst))
+    }
+
+    /// What each worker that is in a handler is doing, with the worker's index.
+    pub(crate) fn doing(&self) -> impl Iterator<Item = (usize, Poll)> {
+        self.workers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, worker)| Some((index, worker.doing.now()?)))
     }
 
     /// Queues `task` for a turn.
@@ -113,7 +157,22 @@ impl Pool {
 
     /// Whether this thread is a worker of any pool, and must not block.
     pub(crate) fn is_worker_thread() -> bool {
-        CURRENT.with(|current| !current.get().0.is_null())
+        CURRENT.with(|current| current.borrow().is_some())
+    }
+
+    /// Queues `task` on the worker that this thread is, if that is one of the pool at `address`. For those who hold nothing
+    /// but the task, with which the pool itself may go.
+    pub(crate) fn schedule_here<T: Run + 'static>(
+        address: *const Self,
+        task: Arc<T>,
+    ) -> Result<(), Arc<T>> {
+        CURRENT.with(|current| match &*current.borrow() {
+            Some(here) if ptr::eq(Arc::as_ptr(&here.pool), address) => {
+                here.pool.keep(here.index, task);
+                Ok(())
+            }
+            _ => Err(task),
+        })
     }
 
     /// Lets the workers go once they have nothing to run. What is scheduled from now on may never run.
@@ -126,9 +185,13 @@ impl Pool {
     }
 
     /// The life of worker `index`, on a thread of its own, until the pool is closed.
-    pub(crate) fn work(&self, index: usize) {
-        CURRENT.with(|current| current.set((ptr::from_ref(self), index)));
-        let mut tools = Tools::new();
+    pub(crate) fn work(self: &Arc<Self>, index: usize) {
+        let here = Current {
+            pool: Arc::clone(self),
+            index,
+        };
+        CURRENT.with(|current| current.replace(Some(here)));
+        let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
         let mut watch = Watch::new(self.workers.len());
         let mut rested = false;
         loop {
@@ -145,23 +208,35 @@ impl Pool {
                 if std::mem::take(&mut rested) {
                     watch.looks = 0;
                     self.hand_over_watch(index);
+                    if let Some(watchman) = self.watchman.get() {
+                        watchman.a_worker_woke();
+                    }
+                    tools.stamp = ticks::now();
                 }
                 self.run(index, task, &mut tools);
             }
         }
-        CURRENT.with(|current| current.set((ptr::null(), 0)));
+        CURRENT.with(|current| current.replace(None));
     }
 
     fn current(&self) -> Option<usize> {
-        let (pool, index) = CURRENT.with(std::cell::Cell::get);
-        ptr::eq(pool, self).then_some(index)
+        CURRENT.with(|current| {
+            let current = current.borrow();
+            let here = current.as_ref()?;
+            ptr::eq(Arc::as_ptr(&here.pool), self).then_some(here.index)
+        })
     }
 
     fn run(&self, index: usize, task: Arc<dyn Run>, tools: &mut Tools) {
+        let begun = tools.stamp;
         let again = task.run(tools);
-        let turns = &self.workers[index].turns;
-        turns.store(
-            turns.load(Ordering::Relaxed).wrapping_add(1),
+        let me = &self.workers[index];
+        let turns = me.turns.load(Ordering::Relaxed);
+        me.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
+        let took = tools.stamp.saturating_sub(begun);
+        let turn = me.turn.load(Ordering::Relaxed);
+        me.turn.store(
+            turn - turn / SMOOTHING + took / SMOOTHING,
             Ordering::Relaxed,
         );
         if let Some(task) = again {
@@ -169,14 +244,18 @@ impl Pool {
         }
     }
 
-    /// Queues `task` on the worker that this thread is. Two tasks are enough to share.
+    /// Queues `task` on the worker that this thread is.
     fn keep(&self, index: usize, task: Arc<dyn Run>) {
         let queued = {
             let mut queue = self.workers[index].queue.lock();
             queue.push_back(task);
             queue.len()
         };
-        if queued >= 2 {
+        let me = &self.workers[index];
+        // The second question costs a look at the clock, so it is asked now and then only; the watcher asks it too.
+        if me.is_worth_sharing(queued)
+            || (queued.is_multiple_of(LOOK_AT_CLOCK) && me.is_held_up(queued))
+        {
             self.wake_one();
         }
     }
@@ -204,7 +283,7 @@ impl Pool {
         // task or this sees that it is parked.
         if self.workers[index].claim() {
             self.workers[index].parker.unpark();
-        } else if queued >= 2 {
+        } else if self.workers[index].is_worth_sharing(queued) {
             self.wake_one();
         }
     }
@@ -224,16 +303,24 @@ impl Pool {
         (1..count).map(move |step| (index + step) % count)
     }
 
-    /// Takes the older half of the first queue that holds two or more.
+    /// Takes the older half of the first queue that is worth it.
     fn steal_half(&self, index: usize) -> Option<Arc<dyn Run>> {
-        self.others(index)
-            .find_map(|victim| self.steal_from(index, victim, 2))
+        self.others(index).find_map(|victim| {
+            self.steal_from(index, victim, |worker, queued| {
+                worker.is_worth_sharing(queued) || worker.is_held_up(queued)
+            })
+        })
     }
 
-    fn steal_from(&self, index: usize, victim: usize, least: usize) -> Option<Arc<dyn Run>> {
+    fn steal_from(
+        &self,
+        index: usize,
+        victim: usize,
+        worth_it: impl FnOnce(&Worker, usize) -> bool,
+    ) -> Option<Arc<dyn Run>> {
         let mut loot = {
             let mut queue = self.workers[victim].queue.lock();
-            if queue.len() < least {
+            if !worth_it(&self.workers[victim], queue.len()) {
                 return None;
             }
             let half = queue.len().div_ceil(2);
@@ -263,10 +350,13 @@ impl Pool {
         }
         self.others(index).find_map(|victim| {
             let turns = self.workers[victim].turns.load(Ordering::Relaxed);
-            watch
-                .has_stuck(victim, turns)
-                .then(|| self.steal_from(index, victim, 1))
-                .flatten()
+            let queued = self.workers[victim].queue.lock().len();
+            let least = match watch.look(victim, turns, queued) {
+                Sight::Moves => return None,
+                Sight::Waits => 2,
+                Sight::Stuck => 1,
+            };
+            self.steal_from(index, victim, |_, queued| queued >= least)
         })
     }
 
@@ -329,6 +419,21 @@ impl Pool {
 }
 
 impl Worker {
+    /// Whether what is queued will take long enough for a second worker to help.
+    fn is_worth_sharing(&self, queued: usize) -> bool {
+        let turn = self.turn.load(Ordering::Relaxed);
+        queued >= 2 && (cfg!(million_loom) || turn.saturating_mul(queued as u64) >= SHARED)
+    }
+
+    /// Whether the handler that runs here has been at it for so long that others should not wait for it.
+    fn is_held_up(&self, queued: usize) -> bool {
+        queued >= 2
+            && self
+                .doing
+                .now()
+                .is_some_and(|poll| ticks::now().saturating_sub(poll.since) >= SHARED)
+    }
+
     /// Claims the worker if it is parked. Who has claimed it must wake it.
     fn claim(&self) -> bool {
         self.parked.load(Ordering::SeqCst) && self.parked.swap(false, Ordering::SeqCst)
@@ -338,19 +443,48 @@ impl Worker {
 /// What a watcher remembers from look to look.
 struct Watch {
     looks: usize,
-    turns: Vec<usize>,
+    seen: Vec<Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    turns: usize,
+    waits: bool,
+}
+
+/// How it goes with a worker since the last look.
+enum Sight {
+    Moves,
+    /// At both looks there were services that waited for others.
+    Waits,
+    /// No turn has ended.
+    Stuck,
 }
 
 impl Watch {
     fn new(workers: usize) -> Self {
+        let nothing = Seen {
+            turns: usize::MAX,
+            waits: false,
+        };
         Self {
             looks: 0,
-            turns: vec![usize::MAX; workers],
+            seen: vec![nothing; workers],
         }
     }
 
-    /// Whether `worker` has ended no turn since the last look.
-    fn has_stuck(&mut self, worker: usize, turns: usize) -> bool {
-        std::mem::replace(&mut self.turns[worker], turns) == turns
+    fn look(&mut self, worker: usize, turns: usize, queued: usize) -> Sight {
+        let now = Seen {
+            turns,
+            waits: queued >= 2,
+        };
+        let before = std::mem::replace(&mut self.seen[worker], now);
+        if before.turns == turns {
+            Sight::Stuck
+        } else if before.waits && now.waits {
+            Sight::Waits
+        } else {
+            Sight::Moves
+        }
     }
 }

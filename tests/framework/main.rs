@@ -6,7 +6,10 @@
 
 mod backpressure;
 mod calls;
+mod deterministic;
+mod deterministic_life;
 mod embedding;
+mod handle_model;
 mod io;
 mod lifecycle;
 mod names;

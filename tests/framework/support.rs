@@ -1,6 +1,7 @@
 //! A service whose handlers wait at gates that the test opens, and other small things.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,4 +120,13 @@ impl Service for NeverUp {
 
 impl Handler<Note> for NeverUp {
     async fn handle(_: &Cx<Self>, _: Note) {}
+}
+
+/// What `run` panics with.
+pub(crate) fn panic_of(run: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&'static str>().expect("a text")).to_owned(),
+    }
 }

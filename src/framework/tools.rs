@@ -1,0 +1,47 @@
+//! What a worker lends to those whom it runs.
+
+use std::sync::Arc;
+
+use super::block::Blocks;
+use super::doing::Doing;
+use super::frame::FrameRef;
+use super::in_flight::InFlight;
+use super::ticks;
+use super::worker::MESSAGES_A_TURN;
+
+/// A worker keeps so many sets for handlers in flight (some 40 KiB): one is needed whenever a service begins to wait.
+const SPARES: usize = 64;
+
+pub(crate) struct Tools {
+    pub(crate) blocks: Blocks,
+    /// A buffer that keeps its capacity from turn to turn.
+    pub(crate) resumed: Vec<FrameRef>,
+    /// Empty sets, to be used again.
+    pub(crate) spares: Vec<Box<InFlight>>,
+    /// How many messages the next turn may start.
+    pub(crate) messages_a_turn: usize,
+    /// The last look at the clock, in ticks.
+    pub(crate) stamp: u64,
+    pub(crate) doing: Arc<Doing>,
+}
+
+impl Tools {
+    pub(crate) fn new(doing: Arc<Doing>) -> Self {
+        Self {
+            blocks: Blocks::new(),
+            resumed: Vec::new(),
+            spares: Vec::new(),
+            messages_a_turn: MESSAGES_A_TURN,
+            stamp: ticks::now(),
+            doing,
+        }
+    }
+
+    /// Takes an empty set back.
+    #[allow(clippy::vec_box, reason = "services hold them boxed")]
+    pub(crate) fn keep(&mut self, spare: Box<InFlight>) {
+        if spare.is_worth_keeping() && self.spares.len() < SPARES {
+            self.spares.push(spare);
+        }
+    }
+}
