@@ -7,6 +7,7 @@
 mod backpressure;
 mod calls;
 mod embedding;
+mod events;
 mod io;
 mod lifecycle;
 mod names;
