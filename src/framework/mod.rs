@@ -24,6 +24,7 @@
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
 //! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
 
+mod attach;
 mod block;
 mod blocking;
 mod builder;
@@ -58,6 +59,7 @@ mod turn;
 mod waiting_line;
 mod worker;
 
+pub use attach::{Attached, StreamEnd};
 pub use builder::Builder;
 pub use call::{Call, Sending};
 pub use context::{Cx, ServiceId};

@@ -15,5 +15,6 @@ mod panics;
 mod pool;
 mod shutdown;
 mod state;
+mod streams;
 mod support;
 mod timers;
