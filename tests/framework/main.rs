@@ -13,6 +13,7 @@ mod lifecycle;
 mod names;
 mod panics;
 mod pool;
+mod replies;
 mod shutdown;
 mod state;
 mod streams;
