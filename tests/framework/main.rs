@@ -14,6 +14,7 @@ mod names;
 mod panics;
 mod pool;
 mod replies;
+mod service_pool;
 mod shutdown;
 mod state;
 mod streams;
