@@ -6,6 +6,7 @@
 
 mod backpressure;
 mod calls;
+mod coalescing;
 mod embedding;
 mod events;
 mod io;
