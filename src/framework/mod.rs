@@ -11,6 +11,10 @@
 //! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
 //! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
 //!
+//! Beyond telling and asking: typed [`Events`], streams that become messages ([`Cx::attach`]) and replies that are streams
+//! ([`replies`](fn@replies)), pools of services ([`ServicePool`]), calls shared by key ([`Coalesce`]), and messages that come later
+//! ([`Cx::send_after`], [`Cx::send_every_with`]).
+//!
 //! # Promises
 //!
 //! - **Interleaving without races.** While a handler awaits, its service handles other messages. The guard of the
