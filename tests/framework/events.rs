@@ -184,6 +184,30 @@ fn a_publication_that_is_given_up_gives_its_place_in_the_line_back() {
 }
 
 #[test]
+fn a_subscriber_that_cancels_while_an_event_is_on_its_way_is_passed_over() {
+    let million = million(1);
+    let events = million.events();
+    let gate = gate();
+    run(&million, async {
+        let full = stuck(&million, 1, &gate).await;
+        let low = million.spawn(Recorder::default());
+        let waiting = events.subscribe::<Number>(&full, 1);
+        let later = events.subscribe::<Number>(&low, 0);
+        let mut publish = events.publish(Number(1));
+        assert_eq!((&mut publish).now_or_never(), None);
+        waiting.cancel();
+        later.cancel();
+        let report = (&mut publish).now_or_never();
+        let report = report.expect("there is nobody left to wait for");
+        assert_eq!((report.told, report.ended), (0, 0));
+        gate.add_permits(1);
+        // Its place in the line is free again.
+        full.send(Note(2)).await.unwrap();
+        assert_eq!(full.call(Done).await.unwrap(), [100, 99, 2]);
+    });
+}
+
+#[test]
 fn ended_subscribers_are_forgotten() {
     let million = million(1);
     let events = million.events();
