@@ -21,14 +21,11 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 
-use slab::Slab;
-
-use super::error::panic_text;
+use super::flight::Flight;
 use super::sync::Mutex;
 
 /// Why a coalesced call has no result.
@@ -82,7 +79,7 @@ pub enum CoalesceError {
 ///         let loading = {
 ///             let users = cx.state();
 ///             let store = users.store.clone();
-///             users.loading.get(find.0, || async move { store.call(Load(find.0)).await })
+///             users.loading.get(find.0, move || async move { store.call(Load(find.0)).await })
 ///         };
 ///         loading.await.ok()?.ok()
 ///     }
@@ -230,83 +227,6 @@ impl<K: Eq + Hash, V> Flights<K, V> {
     }
 }
 
-type Call<V> = Pin<Box<dyn Future<Output = V> + Send>>;
-
-/// One future and those who wait for it.
-struct Flight<V>(Mutex<State<V>>);
-
-struct State<V> {
-    /// `None`: somebody polls it, it has ended, or was given up.
-    call: Option<Call<V>>,
-    /// It was woken while somebody polled it.
-    woken: bool,
-    waiters: Slab<Waker>,
-    result: Option<Result<V, CoalesceError>>,
-}
-
-impl<V> Flight<V> {
-    fn new(call: Call<V>) -> Self {
-        Self(Mutex::new(State {
-            call: Some(call),
-            woken: false,
-            waiters: Slab::new(),
-            result: None,
-        }))
-    }
-
-    fn forget(&self, place: usize) {
-        let waker = self.0.lock().waiters.try_remove(place);
-        drop(waker);
-    }
-
-    /// Drops the future, outside the lock: its destructor is not ours.
-    fn give_up(&self) {
-        let call = self.0.lock().call.take();
-        drop(call);
-    }
-}
-
-impl<V: Clone> Flight<V> {
-    fn result(&self) -> Poll<Result<V, CoalesceError>> {
-        match &self.0.lock().result {
-            Some(result) => Poll::Ready(result.clone()),
-            None => Poll::Pending,
-        }
-    }
-}
-
-impl<V: Send> Wake for Flight<V> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.0.lock();
-        if state.call.is_none() {
-            state.woken = true;
-            return;
-        }
-        let waiters = state.everyone();
-        drop(state);
-        wake_all(waiters);
-    }
-}
-
-impl<V> State<V> {
-    fn everyone(&self) -> Vec<Waker> {
-        self.waiters
-            .iter()
-            .map(|(_, waker)| waker.clone())
-            .collect()
-    }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        waker.wake();
-    }
-}
-
 /// Waits for a shared call. Made by [`Coalesce::get`].
 ///
 /// # Errors
@@ -328,58 +248,6 @@ struct Waiting<K: Eq + Hash, V> {
     flight: Arc<Flight<V>>,
     key: K,
     place: Option<usize>,
-}
-
-impl<K: Eq + Hash, V: Clone + Send + 'static> Waiting<K, V> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, CoalesceError>> {
-        let mut state = self.flight.0.lock();
-        if state.result.is_some() {
-            drop(state);
-            return self.flight.result();
-        }
-        match self.place {
-            Some(place) => state.waiters[place].clone_from(cx.waker()),
-            None => self.place = Some(state.waiters.insert(cx.waker().clone())),
-        }
-        let Some(mut call) = state.call.take() else {
-            // Whoever polls it now wakes this one if there is more to do.
-            return Poll::Pending;
-        };
-        state.woken = false;
-        drop(state);
-        let waker = Waker::from(Arc::clone(&self.flight));
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            call.as_mut().poll(&mut Context::from_waker(&waker))
-        }));
-        let result = match polled {
-            Ok(Poll::Pending) => {
-                let mut state = self.flight.0.lock();
-                state.call = Some(call);
-                let waiters = match state.woken {
-                    true => state.everyone(),
-                    false => Vec::new(),
-                };
-                drop(state);
-                wake_all(waiters);
-                return Poll::Pending;
-            }
-            Ok(Poll::Ready(value)) => Ok(value),
-            Err(panic) => Err(CoalesceError::Panicked(panic_text(&*panic))),
-        };
-        // What its destructor panics with has been reported by the panic hook; there is a result already.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(call))));
-        self.flights.land(&self.key, &self.flight);
-        let mut state = self.flight.0.lock();
-        state.result = Some(result);
-        let waiters = std::mem::take(&mut state.waiters);
-        drop(state);
-        self.place = None;
-        for (_, waker) in waiters {
-            waker.wake();
-        }
-        // Cloned last: should that panic, the others have been told.
-        self.flight.result()
-    }
 }
 
 impl<K: Eq + Hash, V> Drop for Waiting<K, V> {
@@ -404,7 +272,13 @@ impl<K: Eq + Hash, V: Clone + Send + 'static> Future for Coalesced<K, V> {
         let Some(waiting) = &mut self.waiting else {
             return Poll::Ready(Err(CoalesceError::Full { limit }));
         };
-        let polled = waiting.poll(cx);
+        let Waiting {
+            flights,
+            flight,
+            key,
+            place,
+        } = waiting;
+        let polled = flight.poll(place, cx, || flights.land(key, flight));
         if polled.is_ready() {
             self.waiting = None;
         }

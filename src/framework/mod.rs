@@ -40,6 +40,7 @@ mod environment;
 mod error;
 mod events;
 mod exit;
+mod flight;
 mod frame;
 mod handle;
 mod io;

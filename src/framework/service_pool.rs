@@ -131,13 +131,14 @@ impl<S: Service> ServicePool<S> {
     {
         let mut message = message;
         loop {
-            message = match self.try_send(message) {
+            let first = self.choose();
+            message = match self.try_from(first, message) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Closed(message)) => return Err(SendError(message)),
                 Err(TrySendError::Full(message)) => message,
             };
-            // It may close while this waits; then another is asked.
-            message = match self.choose().send(message).await {
+            // It may close while this waits; then another has its turn.
+            message = match self.0.members[first].send(message).await {
                 Ok(()) => return Ok(()),
                 Err(SendError(message)) => message,
             };
@@ -153,25 +154,7 @@ impl<S: Service> ServicePool<S> {
     where
         S: Handler<M>,
     {
-        let members = &self.0.members;
-        let first = self.index();
-        let mut message = message;
-        let mut full = false;
-        for step in 0..members.len() {
-            message = match members[(first + step) % members.len()].try_send(message) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(message)) => {
-                    full = true;
-                    message
-                }
-                Err(TrySendError::Closed(message)) => message,
-            };
-        }
-        Err(if full {
-            TrySendError::Full(message)
-        } else {
-            TrySendError::Closed(message)
-        })
+        self.try_from(self.choose(), message)
     }
 
     /// Calls the member whose turn it is, as [`Handle::call`] does.
@@ -183,7 +166,7 @@ impl<S: Service> ServicePool<S> {
     where
         S: Handler<M>,
     {
-        self.choose().call(message)
+        self.0.members[self.choose()].call(message)
     }
 
     /// Sends a message to the member that `key` belongs to, waiting for room there.
@@ -267,12 +250,33 @@ impl<S: Service> ServicePool<S> {
         PoolClosed(join_all(self.0.members.iter().map(Handle::closed)))
     }
 
-    /// The member for the next message without a key.
-    fn choose(&self) -> &Handle<S> {
-        &self.0.members[self.index()]
+    /// Tries member `first`, then those after it.
+    fn try_from<M: Message>(&self, first: usize, message: M) -> Result<(), TrySendError<M>>
+    where
+        S: Handler<M>,
+    {
+        let members = &self.0.members;
+        let mut message = message;
+        let mut full = false;
+        for step in 0..members.len() {
+            message = match members[(first + step) % members.len()].try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(message)) => {
+                    full = true;
+                    message
+                }
+                Err(TrySendError::Closed(message)) => message,
+            };
+        }
+        Err(if full {
+            TrySendError::Full(message)
+        } else {
+            TrySendError::Closed(message)
+        })
     }
 
-    fn index(&self) -> usize {
+    /// The member for the next message without a key.
+    fn choose(&self) -> usize {
         let members = &self.0.members;
         let first = self.0.turn.fetch_add(1, Ordering::Relaxed) % members.len();
         let live = (first..members.len())

@@ -180,6 +180,21 @@ fn the_call_is_dropped_with_the_last_who_waits() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_waiter_that_was_dropped() {
+    let coalesce: Coalesce<(), u32> = Coalesce::new(1);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let staying = coalesce.get((), std::future::pending);
+    let before = Arc::strong_count(&woken);
+    for _ in 0..10 {
+        let mut passing = coalesce.get((), std::future::pending);
+        assert!(poll(&mut passing, &waker).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&woken), before);
+    drop(staying);
+}
+
+#[test]
 fn a_panic_is_told_to_all_and_not_remembered() {
     let coalesce: Coalesce<&str, u32> = Coalesce::new(1);
     for in_call in [true, false] {

@@ -136,10 +136,11 @@ fn a_sender_that_waits_for_a_member_that_ends_turns_to_another() {
         for send in &mut waiting {
             assert!(send.now_or_never().is_none());
         }
+        // One waits for each member, in turn.
         pool.members()[0].kill().await;
         second.add_permits(1);
-        for send in waiting {
-            send.await.unwrap();
+        for sent in futures::future::join_all(waiting).await {
+            sent.unwrap();
         }
         let mut done = pool.members()[1].call(Done).await.unwrap();
         done.retain(|number| *number > 2);

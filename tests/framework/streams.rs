@@ -1,7 +1,7 @@
 //! Attached streams: their items are messages, with backpressure, and their end is known.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::{Stream, StreamExt, stream};
 use million::framework::{Attached, Cx, Handle, Handler, Message, Options, Service, StreamEnd};
@@ -198,13 +198,33 @@ fn a_stream_is_dropped_when_its_service_ends() {
 
 #[test]
 fn a_stream_that_always_has_more_leaves_the_io_runtime_to_others() {
+    const ITEMS: u32 = 10_000;
     let million = million(1);
-    let reader = million.spawn(Reader::default());
+    let reader = million.spawn_with(Options::new().mailbox(2 * ITEMS), Reader::default());
+    let services = million.services();
+    let others_ran = Arc::new(AtomicBool::new(false));
     run(&million, async {
-        let attached = attach(&reader, stream::iter(0..)).await;
-        for _ in 0..10 {
-            million.io(async {}).await.unwrap();
-        }
-        drop(attached);
+        let seen = others_ran.clone();
+        // The first item starts another future on the only thread of the IO runtime.
+        let numbers = stream::iter(0..=ITEMS).map(move |number| {
+            if number == 0 {
+                let ran = others_ran.clone();
+                services
+                    .io(async move { ran.store(true, Ordering::SeqCst) })
+                    .detach();
+            }
+            if number < ITEMS {
+                0
+            } else {
+                u32::from(seen.load(Ordering::SeqCst))
+            }
+        });
+        assert_eq!(attach(&reader, numbers).await.await, StreamEnd::Finished);
+        let (items, _) = reader.call(Read).await.unwrap();
+        assert_eq!(
+            items.last(),
+            Some(&1),
+            "the other future had to wait for the last item"
+        );
     });
 }
