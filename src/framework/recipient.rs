@@ -1,7 +1,7 @@
 //! Who can be told a message, whatever service it is: [`Recipient`], and the seam between handles and services.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use super::blocking;
@@ -11,8 +11,10 @@ use super::direct::Answered;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
+use super::handle::Handle;
 use super::mailbox::Refused;
 use super::message::Message;
+use super::service::Handler;
 use super::services::Services;
 use super::waiting_line::Place;
 
@@ -96,6 +98,11 @@ impl<M: Message> Recipient<M> {
         Self(service)
     }
 
+    /// For those who must not keep the memory of an ended service.
+    pub(crate) fn downgrade(&self) -> Weak<dyn Deliver<M>> {
+        Arc::downgrade(&self.0)
+    }
+
     /// As [`Handle::send`](super::Handle::send).
     pub fn send(&self, message: M) -> Sending<'_, M> {
         Sending::new(&*self.0, message)
@@ -159,6 +166,24 @@ impl<M: Message> Recipient<M> {
     /// The number of the service.
     pub fn id(&self) -> ServiceId {
         self.0.id()
+    }
+}
+
+impl<S: Handler<M>, M: Message> From<&Handle<S>> for Recipient<M> {
+    fn from(handle: &Handle<S>) -> Self {
+        handle.recipient()
+    }
+}
+
+impl<S: Handler<M>, M: Message> From<Handle<S>> for Recipient<M> {
+    fn from(handle: Handle<S>) -> Self {
+        handle.recipient()
+    }
+}
+
+impl<M: Message> From<&Recipient<M>> for Recipient<M> {
+    fn from(recipient: &Recipient<M>) -> Self {
+        recipient.clone()
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::context::{Cx, ServiceId};
 use super::environment::Environment;
 use super::error::NameTaken;
+use super::events::Topics;
 use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
+    topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
     emptied: Notify,
@@ -96,6 +98,7 @@ impl Services {
             call_timeout,
             settings,
             registry: Registry::new(),
+            topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
                 next: 1,
@@ -211,6 +214,10 @@ impl Services {
     /// How many services are alive.
     pub fn count(&self) -> usize {
         self.0.table.lock().services.len()
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.0.topics
     }
 
     pub(crate) fn environment(&self) -> &Environment {
