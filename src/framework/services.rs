@@ -136,10 +136,11 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
-            drop(cx.mailbox.close(Ending::Now));
+            // Nobody is woken: it is as if somebody had it for good.
+            let _ = cx.mailbox.close(Ending::Now);
             cx.exit.announce(ExitReason::NeverStarted);
         } else {
-            cx.follow(cx.mailbox.wake());
+            Cx::schedule(Arc::clone(&cx));
         }
         Handle::of(cx)
     }
