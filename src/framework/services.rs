@@ -51,7 +51,8 @@ pub(crate) struct Shared {
 }
 
 struct Table {
-    services: Slab<(ServiceId, Arc<dyn Managed>)>,
+    /// Sixteen bytes a service: its number is asked of it.
+    services: Slab<Arc<dyn Managed>>,
     next: u64,
     closing: bool,
     dropped: Dropped,
@@ -61,6 +62,7 @@ struct Table {
 pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
     fn name(&self) -> &'static str;
+    fn id(&self) -> ServiceId;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
 
@@ -71,6 +73,10 @@ impl<S: Service> Managed for Cx<S> {
 
     fn name(&self) -> &'static str {
         type_name::<S>()
+    }
+
+    fn id(&self) -> ServiceId {
+        self.id
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
@@ -127,7 +133,7 @@ impl Services {
             let entry = table.services.vacant_entry();
             let cx = Cx::new(service, options, id, entry.key(), self.clone());
             if !closing {
-                entry.insert((id, cx.clone()));
+                entry.insert(cx.clone());
             }
             (cx, closing)
         };
@@ -271,7 +277,7 @@ impl Services {
         let by_age: BTreeMap<ServiceId, Arc<dyn Managed>> = table
             .services
             .iter()
-            .map(|(_, (id, service))| (*id, Arc::clone(service)))
+            .map(|(_, service)| (service.id(), Arc::clone(service)))
             .collect();
         by_age.into_values().rev().collect()
     }
@@ -283,7 +289,7 @@ impl Services {
             .lock()
             .services
             .iter()
-            .map(|(_, (_, service))| Arc::clone(service))
+            .map(|(_, service)| Arc::clone(service))
             .collect();
         for service in &services {
             service.end(Ending::Now);
@@ -308,7 +314,7 @@ impl Services {
         table
             .services
             .iter()
-            .map(|(_, (_, service))| service.name())
+            .map(|(_, service)| service.name())
             .collect()
     }
 
