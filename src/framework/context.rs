@@ -65,6 +65,8 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
+    /// The pool that runs this service alone, if it has a thread of its own.
+    pub(crate) alone: Option<Arc<Pool>>,
     me: Weak<Self>,
 }
 
@@ -81,6 +83,7 @@ impl<S: Service> Cx<S> {
         id: ServiceId,
         key: usize,
         services: Services,
+        alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             mailbox: Mailbox::new(options.mailbox),
@@ -92,6 +95,7 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
+            alone,
             me: me.clone(),
         })
     }
@@ -229,7 +233,30 @@ impl<S: Service> Cx<S> {
     /// Puts the service into a run queue if it has to be.
     pub(crate) fn follow(&self, wake: Wake) {
         if wake == Wake::Schedule {
-            self.services.schedule(self.shared());
+            self.schedule(self.shared());
+        }
+    }
+
+    /// Puts the service, which is `me`, into the run queue of whoever runs it.
+    pub(crate) fn schedule(&self, me: Arc<Self>) {
+        match &self.alone {
+            None => self.services.schedule(me),
+            Some(pool) => pool.schedule(me),
+        }
+    }
+
+    /// Where the pool is that runs the service, for comparison.
+    fn pool_address(&self) -> *const Pool {
+        match &self.alone {
+            None => self.services.pool_address(),
+            Some(pool) => Arc::as_ptr(pool),
+        }
+    }
+
+    /// The service has ended, and with it the thread that it may have of its own.
+    pub(crate) fn release_thread(&self) {
+        if let Some(pool) = &self.alone {
+            pool.close();
         }
     }
 
@@ -269,10 +296,16 @@ impl<S: Service> Owner for Cx<S> {
         let woken = self.mailbox.resume(frame, || self.shared());
         // Nothing but this may be touched from here on.
         if let Some(me) = woken
-            && let Err(me) = Pool::schedule_here(me.services.pool_address(), me)
+            && let Err(me) = Pool::schedule_here(me.pool_address(), me)
         {
-            let services = me.services.clone();
-            services.schedule(me);
+            // What it is scheduled with must outlive it.
+            match me.alone.clone() {
+                None => {
+                    let services = me.services.clone();
+                    services.schedule(me);
+                }
+                Some(pool) => pool.schedule(me),
+            }
         }
     }
 }
@@ -325,6 +358,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn services(&self) -> &Services {
         &self.services
+    }
+
+    fn is_running_here(&self) -> bool {
+        Running::here().is_some_and(|running| running.key == self.state.key())
     }
 
     fn id(&self) -> ServiceId {

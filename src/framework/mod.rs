@@ -58,6 +58,7 @@ mod builder;
 mod call;
 mod context;
 mod counters;
+mod dedicated;
 pub mod deterministic;
 mod dice;
 mod doing;

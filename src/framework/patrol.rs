@@ -33,7 +33,7 @@ use super::service::Service;
 use super::sync::Mutex;
 use super::ticks::{self, Rate, Scale};
 use super::turn::Runner;
-use super::worker::{Pool, Run, Watchman};
+use super::worker::{Pool, Watchman};
 
 /// A call is woken at most this fraction of its default timeout late.
 const ROUNDS_A_TIMEOUT: u32 = 10;
@@ -254,7 +254,7 @@ impl<S: Service> Patrolled for Cx<S> {
             });
         });
         if woken == Wake::Schedule {
-            self.services.schedule(Arc::clone(&self) as Arc<dyn Run>);
+            self.schedule(Arc::clone(&self));
         }
         // One that has ended drops out too: its runner has nothing in flight.
         stays && !self.mailbox.is_over()

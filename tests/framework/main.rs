@@ -6,6 +6,7 @@
 
 mod backpressure;
 mod calls;
+mod dedicated;
 mod deterministic;
 mod deterministic_life;
 mod embedding;
