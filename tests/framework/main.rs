@@ -14,6 +14,7 @@ mod handle_model;
 mod io;
 mod lifecycle;
 mod names;
+mod overload;
 mod panics;
 mod pool;
 mod shutdown;
