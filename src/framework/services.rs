@@ -14,6 +14,7 @@ use super::context::{Cx, ServiceId};
 use super::dedicated::{Refused, Threads};
 use super::environment::Environment;
 use super::error::NameTaken;
+use super::events::Topics;
 use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     registry: Registry,
     /// The threads of services that have their own.
     threads: Arc<Threads>,
+    topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
     emptied: Notify,
@@ -102,6 +104,7 @@ impl Services {
             settings,
             registry: Registry::new(),
             threads: Threads::new(name),
+            topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
                 next: 1,
@@ -230,6 +233,10 @@ impl Services {
     /// How many services are alive.
     pub fn count(&self) -> usize {
         self.0.table.lock().services.len()
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.0.topics
     }
 
     pub(crate) fn environment(&self) -> &Environment {

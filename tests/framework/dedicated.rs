@@ -164,6 +164,45 @@ impl Handler<Everything> for Recorder {
 }
 
 #[test]
+fn however_it_is_called_it_runs_on_its_own_thread() {
+    struct Where;
+    impl Message for Where {
+        type Reply = thread::ThreadId;
+    }
+    impl Handler<Where> for Recorder {
+        async fn handle(_: &Cx<Self>, _: Where) -> thread::ThreadId {
+            thread::current().id()
+        }
+    }
+    struct Caller(Handle<Recorder>);
+    impl Service for Caller {}
+    struct CallOften;
+    impl Message for CallOften {
+        type Reply = bool;
+    }
+    impl Handler<CallOften> for Caller {
+        async fn handle(cx: &Cx<Self>, _: CallOften) -> bool {
+            let callee = cx.state().0.clone();
+            let first = callee.call(Where).await.unwrap();
+            for _ in 0..1000 {
+                if callee.call(Where).await != Ok(first) {
+                    return false;
+                }
+            }
+            first != thread::current().id()
+        }
+    }
+    let million = million(1);
+    let alone = million.spawn_with(dedicated(), Recorder::default());
+    // From the pool, from another thread of its own, from outside.
+    let shared = million.spawn(Caller(alone.clone()));
+    assert_eq!(shared.blocking_call(CallOften), Ok(true));
+    let other = million.spawn_with(dedicated(), Caller(alone.clone()));
+    assert_eq!(other.blocking_call(CallOften), Ok(true));
+    assert_ne!(alone.blocking_call(Where), Ok(thread::current().id()));
+}
+
+#[test]
 fn timers_and_io_come_back_to_its_own_thread() {
     let million = million(2);
     let service = million.spawn_with(dedicated(), Recorder::default());

@@ -6,10 +6,12 @@
 
 mod backpressure;
 mod calls;
+mod coalescing;
 mod dedicated;
 mod deterministic;
 mod deterministic_life;
 mod embedding;
+mod events;
 mod handle_model;
 mod io;
 mod lifecycle;
@@ -17,7 +19,10 @@ mod names;
 mod overload;
 mod panics;
 mod pool;
+mod replies;
+mod service_pool;
 mod shutdown;
 mod state;
+mod streams;
 mod support;
 mod timers;
