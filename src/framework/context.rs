@@ -68,6 +68,8 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
+    /// The pool that runs this service alone, if it has a thread of its own.
+    pub(crate) alone: Option<Arc<Pool>>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -83,6 +85,7 @@ impl<S: Service> Cx<S> {
         id: ServiceId,
         key: usize,
         services: Services,
+        alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
         Arc::new(Self {
@@ -95,6 +98,7 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
+            alone,
         })
     }
 
@@ -244,6 +248,15 @@ impl<S: Service> Cx<S> {
         }
     }
 
+    /// [`Cx::follow`] for those who hold the service in another way too.
+    pub(crate) fn follow_up(&self, woken: Option<Arc<Self>>) {
+        match (woken, &self.alone) {
+            (None, _) => {}
+            (Some(service), None) => self.services.schedule(service),
+            (Some(service), Some(pool)) => pool.schedule(service),
+        }
+    }
+
     /// Puts the service into a run queue if it was woken.
     pub(crate) fn follow(woken: Option<Arc<Self>>) {
         if let Some(service) = woken {
@@ -253,10 +266,30 @@ impl<S: Service> Cx<S> {
 
     /// Puts a service into a run queue that is in none, and that no worker has.
     pub(crate) fn schedule(service: Arc<Self>) {
-        // On a worker the pool is known to stay; elsewhere it may go with the last service, which may be this.
-        if let Err(service) = Pool::schedule_here(service.services.pool_address(), service) {
-            let services = service.services.clone();
-            services.schedule(service);
+        // On a worker of its own its pool is known to stay; elsewhere that may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.pool_address(), service) {
+            match service.alone.clone() {
+                None => {
+                    let services = service.services.clone();
+                    services.schedule(service);
+                }
+                Some(pool) => pool.schedule(service),
+            }
+        }
+    }
+
+    /// Where the pool is that runs the service, for comparison.
+    pub(crate) fn pool_address(&self) -> *const Pool {
+        match &self.alone {
+            None => self.services.pool_address(),
+            Some(pool) => Arc::as_ptr(pool),
+        }
+    }
+
+    /// The service has ended, and with it the thread that it may have of its own.
+    pub(crate) fn release_thread(&self) {
+        if let Some(pool) = &self.alone {
+            pool.close();
         }
     }
 
@@ -267,7 +300,7 @@ impl<S: Service> Cx<S> {
             .push_beyond_capacity(until, || Envelope::new(letter));
         match pushed {
             Ok(woken) => {
-                Self::follow(woken);
+                self.follow_up(woken);
                 true
             }
             Err(_) => false,
@@ -312,7 +345,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self
             .mailbox
             .try_push(|| Envelope::new(Tell(take(message))))?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -325,7 +358,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self
             .mailbox
             .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -339,7 +372,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
             let (message, reply) = take(ask);
             Envelope::new(Ask { message, reply })
         })?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -353,6 +386,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn services(&self) -> &Services {
         &self.services
+    }
+
+    fn is_running_here(&self) -> bool {
+        Running::here().is_some_and(|running| running.key == self.state.key())
     }
 
     fn id(&self) -> ServiceId {

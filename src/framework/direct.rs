@@ -163,7 +163,7 @@ where
     if !cx.counters.is_quick() {
         return Answered::Not;
     }
-    let mut permit = match Permit::get(cx.services.pool_address()) {
+    let mut permit = match Permit::get(cx.pool_address()) {
         Ok(permit) => permit,
         Err(Refused::Elsewhere) => return Answered::Not,
         Err(Refused::TooOften) => return Answered::NotNow,

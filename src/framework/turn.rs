@@ -450,6 +450,7 @@ impl<S: Service> Turn<'_, S> {
         // SAFETY: this thread runs the service, and every future that could hold a guard is gone.
         let state = unsafe { self.cx.state.take() };
         drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
+        self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
         self.cx.exit.announce(reason);
     }
