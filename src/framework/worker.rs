@@ -216,7 +216,13 @@ impl Pool {
         loop {
             let found = self.own_task(index).or_else(|| self.steal_half(index));
             let task = match found {
-                None if self.closed.load(Ordering::SeqCst) => break,
+                None if self.closed.load(Ordering::SeqCst) => {
+                    // What was queued before the pool was closed is seen by a look after it.
+                    match self.own_task(index) {
+                        None => break,
+                        found => found,
+                    }
+                }
                 None => {
                     rested = true;
                     self.rest(index, &mut watch)
@@ -304,6 +310,18 @@ impl Pool {
             self.workers[index].parker.unpark();
         } else if self.workers[index].is_worth_sharing(queued) {
             self.wake_one();
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            self.finish(index);
+        }
+    }
+
+    /// Runs what is left in a queue whose worker may be gone: services that were killed before the pool was closed, and
+    /// that whoever woke them comes to schedule only now. A turn is all that they need to end.
+    fn finish(&self, index: usize) {
+        let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
+        while let Some(task) = self.own_task(index) {
+            drop(task.run(&mut tools));
         }
     }
 
