@@ -20,8 +20,9 @@ use super::mailbox::{Ending, Mailbox, Refused, Wake};
 use super::message::Message;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::state::{Running, StateCell, StateGuard};
+use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
 use super::timer::{Sleep, Timer};
 use super::turn::Runner;
@@ -65,6 +66,8 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
+    /// Boxed, because few services have one.
+    pub(crate) supervision: Option<Box<Supervision<S>>>,
     me: Weak<Self>,
 }
 
@@ -76,15 +79,16 @@ unsafe impl<S: Service> Send for Cx<S> {}
 
 impl<S: Service> Cx<S> {
     pub(crate) fn new(
-        state: S,
+        state: Option<S>,
         options: Options,
         id: ServiceId,
         key: usize,
         services: Services,
+        supervision: Option<Box<Supervision<S>>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             mailbox: Mailbox::new(options.mailbox),
-            runner: UnsafeCell::new(Runner::new()),
+            runner: UnsafeCell::new(Runner::new(supervision.is_some())),
             state: StateCell::new(state),
             exit: Exit::new(),
             counters: Counters::new(),
@@ -92,6 +96,7 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
+            supervision,
             me: me.clone(),
         })
     }
@@ -172,9 +177,7 @@ impl<S: Service> Cx<S> {
         S: Handler<M>,
         M: Message,
     {
-        self.services
-            .timers()
-            .send_after(self.me.clone(), duration, message)
+        self.services.timers().send_after(self, duration, message)
     }
 
     /// Sends a copy of `message` to this service every `period`, for the first time after one `period`.
@@ -195,9 +198,7 @@ impl<S: Service> Cx<S> {
             period > Duration::ZERO,
             "Cx::send_every needs a period above zero: a service that is to run all the time awaits in a loop instead"
         );
-        self.services
-            .timers()
-            .send_every(self.me.clone(), period, message)
+        self.services.timers().send_every(self, period, message)
     }
 
     /// A handle to this service.
@@ -255,6 +256,22 @@ impl<S: Service> Cx<S> {
             id: self.id.0,
             exclusive: self.options.max_in_flight == 1,
         }
+    }
+
+    /// Has the worker look for orders.
+    pub(crate) fn nudge(&self) {
+        self.follow(self.mailbox.ask_to_inspect());
+    }
+
+    /// Which of its lives a supervised service is in; what belongs to an earlier one is void.
+    pub(crate) fn life(&self) -> u32 {
+        self.supervision
+            .as_ref()
+            .map_or(0, |supervision| supervision.life())
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
     }
 
     fn shared(&self) -> Arc<Self> {
@@ -341,6 +358,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn closed(&self) -> Closed {
         Closed::of(self.shared())
+    }
+
+    fn service(&self) -> Arc<dyn Managed> {
+        self.shared()
     }
 }
 

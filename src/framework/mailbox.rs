@@ -101,7 +101,7 @@ pub(crate) struct Fill {
 pub(crate) struct Taken {
     /// How the service is to end.
     pub(crate) ending: Ending,
-    /// Whether the worker is to look after the handlers that wait.
+    /// Whether the worker is to look after the handlers that wait, and after orders of a supervisor.
     pub(crate) inspect: bool,
 }
 
@@ -306,6 +306,16 @@ impl<E, R> Mailbox<E, R> {
         } else {
             inner.wake()
         }
+    }
+
+    /// Asks the worker to look after the service, at once if it rests: [`Taken::inspect`].
+    pub(crate) fn ask_to_inspect(&self) -> Wake {
+        let mut inner = self.inner.lock();
+        if inner.over {
+            return Wake::Awake;
+        }
+        inner.inspect = true;
+        inner.wake()
     }
 
     /// Whether the service has ended and been cleared.

@@ -52,6 +52,7 @@
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
 //! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
 
+mod any_handle;
 mod block;
 mod blocking;
 mod builder;
@@ -70,12 +71,16 @@ mod handle;
 mod hang;
 mod in_flight;
 mod io;
+mod lives;
 mod mailbox;
 mod message;
+mod monitor;
 mod parker;
 mod patrol;
+mod plan;
 mod recipient;
 mod registry;
+mod restart;
 mod runtime;
 mod service;
 mod services;
@@ -83,8 +88,11 @@ pub mod settings;
 mod simulated_task;
 mod simulation;
 mod state;
+mod supervise;
+mod supervisor;
 mod sync;
 mod ticks;
+mod ties;
 mod timer;
 mod timer_wheel;
 mod tools;
@@ -92,6 +100,7 @@ mod turn;
 mod waiting_line;
 mod worker;
 
+pub use any_handle::AnyHandle;
 pub use builder::Builder;
 pub use call::{Call, Sending};
 pub use context::{Cx, ServiceId};
@@ -100,9 +109,12 @@ pub use exit::{Closed, ExitReason};
 pub use handle::{Handle, WeakHandle};
 pub use io::Io;
 pub use message::Message;
+pub use monitor::Monitor;
 pub use recipient::Recipient;
+pub use restart::Restart;
 pub use runtime::{Million, ShutdownReport};
 pub use service::{Handler, Options, PanicPolicy, Service};
 pub use services::Services;
 pub use state::StateGuard;
+pub use supervise::{Group, GroupBuilder, Strategy};
 pub use timer::{Sleep, Timer};

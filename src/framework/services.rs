@@ -21,6 +21,7 @@ use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::service::{Options, Service};
 use super::settings::Settings;
+use super::supervisor::Supervision;
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
@@ -58,6 +59,9 @@ struct Table {
 /// A service as its `Million` sees it.
 pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
+    /// Ends it at once for `reason`, which is a failure if the service is supervised.
+    fn fail(&self, reason: ExitReason);
+    fn id(&self) -> ServiceId;
     fn name(&self) -> &'static str;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
@@ -65,6 +69,22 @@ pub(crate) trait Managed: Exits {
 impl<S: Service> Managed for Cx<S> {
     fn end(&self, ending: Ending) {
         Cx::end(self, ending);
+    }
+
+    fn fail(&self, reason: ExitReason) {
+        let first = self.exit.sentence(reason);
+        if self.supervision.is_some() {
+            self.nudge();
+        } else if let Some(wake) = self.mailbox.close(Ending::Now) {
+            self.follow(wake);
+        } else if first {
+            // It was killed before.
+            drop(self.exit.take_sentence());
+        }
+    }
+
+    fn id(&self) -> ServiceId {
+        self.id
     }
 
     fn name(&self) -> &'static str {
@@ -116,13 +136,28 @@ impl Services {
 
     /// Starts a service with `options`. See [`Services::spawn`].
     pub fn spawn_with<S: Service>(&self, options: Options, service: S) -> Handle<S> {
+        let cx = self.enroll(options, Some(service), None);
+        if !cx.mailbox.is_closed() {
+            cx.follow(cx.mailbox.wake());
+        }
+        Handle::of(cx)
+    }
+
+    /// Takes a service up, to be scheduled by whoever asks. If the `Million` is shutting down, it has ended.
+    pub(crate) fn enroll<S: Service>(
+        &self,
+        options: Options,
+        state: Option<S>,
+        supervision: Option<Box<Supervision<S>>>,
+    ) -> Arc<Cx<S>> {
         let (cx, closing) = {
             let mut table = self.0.table.lock();
             let id = ServiceId(table.next);
             table.next += 1;
             let closing = table.closing;
             let entry = table.services.vacant_entry();
-            let cx = Cx::new(service, options, id, entry.key(), self.clone());
+            let key = entry.key();
+            let cx = Cx::new(state, options, id, key, self.clone(), supervision);
             if !closing {
                 entry.insert((id, cx.clone()));
             }
@@ -135,10 +170,11 @@ impl Services {
             );
             drop(cx.mailbox.close(Ending::Now));
             cx.exit.announce(ExitReason::NeverStarted);
-        } else {
-            cx.follow(cx.mailbox.wake());
+            if let Some(supervision) = &cx.supervision {
+                supervision.ended(&ExitReason::NeverStarted);
+            }
         }
-        Handle::of(cx)
+        cx
     }
 
     /// Gives a service a name, under which [`Services::find`] finds it while it takes messages.
@@ -242,11 +278,15 @@ impl Services {
         self.0.environment.schedule(task);
     }
 
+    /// A service that goes on has dropped this.
+    pub(crate) fn service_dropped(&self, dropped: Dropped) {
+        self.0.table.lock().dropped.add(dropped);
+    }
+
     pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {
         let (ended, empty) = {
             let mut table = self.0.table.lock();
-            table.dropped.messages += dropped.messages;
-            table.dropped.handlers += dropped.handlers;
+            table.dropped.add(dropped);
             let ended = table.services.try_remove(key);
             (ended, table.services.is_empty())
         };

@@ -50,6 +50,7 @@ struct State {
 enum Alarm {
     Wake(Waker),
     Send(Arc<dyn Later>),
+    Call(Box<dyn FnOnce() + Send>),
 }
 
 /// A message that is sent later.
@@ -99,6 +100,7 @@ impl Timers {
             match alarm {
                 Alarm::Wake(waker) => waker.wake(),
                 Alarm::Send(later) => self.send(&later),
+                Alarm::Call(call) => call(),
             }
         }
     }
@@ -160,7 +162,7 @@ impl Timers {
                     known.clone_from(waker);
                     Poll::Pending
                 }
-                Some(Alarm::Send(_)) | None => Poll::Ready(()),
+                Some(Alarm::Send(_) | Alarm::Call(_)) | None => Poll::Ready(()),
             },
         }
     }
@@ -170,9 +172,16 @@ impl Timers {
         drop(alarm);
     }
 
+    /// Calls `call` after `time`, unless the timers are closed before. It must be quick: other timers wait for it.
+    pub(crate) fn call_after(&self, time: Duration, call: impl FnOnce() + Send + 'static) {
+        if let Some(deadline) = self.environment.now().checked_add(time) {
+            self.set(deadline, Alarm::Call(Box::new(call)));
+        }
+    }
+
     pub(crate) fn send_after<S, M>(
         self: &Arc<Self>,
-        service: Weak<Cx<S>>,
+        service: &Cx<S>,
         duration: Duration,
         message: M,
     ) -> Timer
@@ -181,7 +190,8 @@ impl Timers {
         M: Message,
     {
         let once = Arc::new(Once {
-            service,
+            life: service.life(),
+            service: service.weak(),
             message: Mutex::new(Some(message)),
             cancelled: AtomicBool::new(false),
         });
@@ -190,7 +200,7 @@ impl Timers {
 
     pub(crate) fn send_every<S, M>(
         self: &Arc<Self>,
-        service: Weak<Cx<S>>,
+        service: &Cx<S>,
         period: Duration,
         message: M,
     ) -> Timer
@@ -200,7 +210,8 @@ impl Timers {
     {
         let every = Arc::new_cyclic(|me| Every {
             me: me.clone(),
-            service,
+            life: service.life(),
+            service: service.weak(),
             period,
             message,
             unstarted: AtomicBool::new(false),
@@ -325,6 +336,8 @@ impl fmt::Debug for Timer {
 
 struct Once<S: Handler<M>, M: Message> {
     service: Weak<Cx<S>>,
+    /// The life of the service that it belongs to.
+    life: u32,
     message: Mutex<Option<M>>,
     cancelled: AtomicBool,
 }
@@ -332,6 +345,7 @@ struct Once<S: Handler<M>, M: Message> {
 impl<S: Handler<M>, M: Message> Later for Once<S, M> {
     fn send(&self) -> Option<Duration> {
         if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
+            && service.life() == self.life
         {
             service.push_beyond_capacity(Ending::No, Tell(message));
         }
@@ -346,6 +360,8 @@ impl<S: Handler<M>, M: Message> Later for Once<S, M> {
 struct Every<S: Handler<M>, M: Message + Clone + Sync> {
     me: Weak<Self>,
     service: Weak<Cx<S>>,
+    /// The life of the service that it belongs to.
+    life: u32,
     period: Duration,
     message: M,
     /// The last copy lies in the mailbox.
@@ -356,6 +372,9 @@ struct Every<S: Handler<M>, M: Message + Clone + Sync> {
 impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
     fn send(&self) -> Option<Duration> {
         let service = self.service.upgrade()?;
+        if service.life() != self.life {
+            return None;
+        }
         let every = self.me.upgrade()?;
         if !self.unstarted.swap(true, Ordering::AcqRel)
             && !service.push_beyond_capacity(Ending::No, Copy { every })

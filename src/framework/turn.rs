@@ -31,7 +31,7 @@ use super::worker::Run;
 
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
-    phase: Phase,
+    pub(crate) phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
     batch: Batch<Envelope<S>>,
@@ -40,18 +40,22 @@ pub(crate) struct Runner<S: Service> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     New,
     Starting,
     Running,
     Stopping,
+    /// Supervised, and without a state: it waits for its supervisor.
+    Down,
+    /// Supervised, and going down: `on_stop` runs.
+    Lowering,
     Ended,
 }
 
 impl<S: Service> Runner<S> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(supervised: bool) -> Self {
         Self {
-            phase: Phase::New,
+            phase: if supervised { Phase::Down } else { Phase::New },
             listed: false,
             batch: Batch::new(),
             in_flight: None,
@@ -82,26 +86,28 @@ impl<S: Service> Run for Cx<S> {
     }
 }
 
-struct Turn<'a, S: Service> {
-    cx: &'a Arc<Cx<S>>,
-    runner: &'a mut Runner<S>,
-    tools: &'a mut Tools,
+pub(crate) struct Turn<'a, S: Service> {
+    pub(crate) cx: &'a Arc<Cx<S>>,
+    pub(crate) runner: &'a mut Runner<S>,
+    pub(crate) tools: &'a mut Tools,
 }
 
 /// The service ends now, for this reason.
-struct End(ExitReason);
+pub(crate) struct End(pub(crate) ExitReason);
 
 impl<S: Service> Turn<'_, S> {
     /// Returns whether the service wants another turn. If not, it rests or has ended.
     fn take(&mut self) -> bool {
-        let mut handled = 0;
-        let worked = self.work(&mut handled);
-        match worked {
-            Ok(more) => more,
-            Err(End(reason)) => {
-                self.cx.counters.handled(handled);
+        loop {
+            let mut handled = 0;
+            let end = match self.work(&mut handled) {
+                Ok(more) => return more,
+                Err(end) => end,
+            };
+            self.cx.counters.handled(handled);
+            if let Err(End(reason)) = self.survive(end) {
                 self.end(reason);
-                false
+                return false;
             }
         }
     }
@@ -122,6 +128,11 @@ impl<S: Service> Turn<'_, S> {
             if taken.inspect {
                 let patrol = self.cx.services.patrol();
                 self.runner.inspect(patrol, self.cx.id, &mut resumed);
+                if let Err(end) = self.obey() {
+                    resumed.clear();
+                    self.tools.resumed = resumed;
+                    return Err(end);
+                }
             }
             let polled = resumed.len();
             let outcome = resumed.drain(..).try_for_each(|frame| self.resume(&frame));
@@ -139,7 +150,7 @@ impl<S: Service> Turn<'_, S> {
             self.publish(std::mem::take(handled));
             let readiness = Readiness {
                 may_start: self.may_start(),
-                may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
+                may_stop: self.may_stop(),
             };
             match self.cx.mailbox.settle(&mut self.runner.batch, readiness) {
                 // From here on another worker may have the service.
@@ -167,7 +178,15 @@ impl<S: Service> Turn<'_, S> {
             && self.runner.waiting() < self.cx.options.max_in_flight as usize
     }
 
-    fn start(&mut self) -> Result<(), End> {
+    fn may_stop(&self) -> bool {
+        match self.runner.phase {
+            Phase::Running => self.runner.waiting() == 0,
+            Phase::Down => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn start(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Starting;
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_start(cx), Started, &mut self.tools.blocks);
@@ -175,7 +194,14 @@ impl<S: Service> Turn<'_, S> {
     }
 
     fn stop(&mut self) -> Result<(), End> {
+        if self.runner.phase == Phase::Down {
+            return Err(self.end_while_down());
+        }
         self.runner.phase = Phase::Stopping;
+        self.begin_on_stop()
+    }
+
+    pub(crate) fn begin_on_stop(&mut self) -> Result<(), End> {
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_stop(cx), Done, &mut self.tools.blocks);
         self.drive(frame, Life::<S>::STOP)
@@ -278,6 +304,14 @@ impl<S: Service> Turn<'_, S> {
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
                 self.runner.phase = Phase::Running;
+                self.has_started();
+                Ok(())
+            }
+            (Phase::Lowering, finish) => {
+                if let Err(panic) = finish {
+                    drop(self.panicked(&*panic, what));
+                }
+                self.go_down();
                 Ok(())
             }
             (Phase::Stopping, Ok(())) => Err(End(ExitReason::Stopped)),
@@ -300,7 +334,7 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
-    fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
         let text = panic_text(panic);
         self.cx.counters.panicked();
         tracing::error!(
@@ -317,30 +351,54 @@ impl<S: Service> Turn<'_, S> {
     fn end(&mut self, reason: ExitReason) {
         self.runner.phase = Phase::Ended;
         drop(self.cx.mailbox.close(Ending::Now));
+        let handlers = self.drop_handlers();
+        let (messages, resumed) = self.cx.mailbox.clear(&mut self.runner.batch);
+        let dropped = Dropped {
+            messages: messages.len(),
+            handlers,
+        };
+        // What the destructors of messages and states panic with has been reported by the panic hook.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(resumed))));
+        for message in messages {
+            drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
+        }
+        self.drop_state();
+        self.cx.services.service_ended(self.cx.key, dropped);
+        self.announce(reason);
+    }
+
+    /// Drops the handlers that wait, and returns how many those were.
+    pub(crate) fn drop_handlers(&mut self) -> usize {
         let handlers = self
             .runner
             .in_flight
             .take()
             .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
-        let (messages, resumed) = self.cx.mailbox.clear(&mut self.runner.batch);
-        let dropped = Dropped {
-            messages: messages.len(),
-            handlers: handlers.len(),
-        };
         self.cx.counters.in_flight(None);
-        // What the destructors of messages and states panic with has been reported by the panic hook.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(resumed))));
+        let count = handlers.len();
         for handler in handlers {
             drop(handler.frame.recycle(&mut self.tools.blocks));
         }
-        for message in messages {
-            drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
-        }
+        count
+    }
+
+    /// Drops the state, when no handler is left.
+    pub(crate) fn drop_state(&mut self) {
         // SAFETY: this thread runs the service, and every future that could hold a guard is gone.
         let state = unsafe { self.cx.state.take() };
         drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
-        self.cx.services.service_ended(self.cx.key, dropped);
-        self.cx.exit.announce(reason);
+    }
+
+    /// Whether there is a state, when no handler is left.
+    pub(crate) fn has_state(&self) -> bool {
+        // SAFETY: as in `drop_state`.
+        unsafe { self.cx.state.is_there() }
+    }
+
+    /// Begins a life with `state`, when none is there.
+    pub(crate) fn put_state(&mut self, state: S) {
+        // SAFETY: as in `drop_state`.
+        unsafe { self.cx.state.put(state) };
     }
 }
 
@@ -349,6 +407,13 @@ impl<S: Service> Turn<'_, S> {
 pub(crate) struct Dropped {
     pub(crate) messages: usize,
     pub(crate) handlers: usize,
+}
+
+impl Dropped {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.handlers += more.handlers;
+    }
 }
 
 /// What `on_start` and `on_stop` are called where messages have a type.

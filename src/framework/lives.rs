@@ -1,0 +1,170 @@
+//! The lives of a supervised service: how it falls, waits and is raised, in its turns.
+//!
+//! ```text
+//! Starting, Running ──failure: survive──▶ Down ──Raise──▶ Starting
+//!         └────────Lower──▶ Lowering ──on_stop──▶ ▲ └──stop with nothing queued, kill, End──▶ Ended
+//! ```
+//!
+//! Down means: no handler in flight, no state; the mailbox takes messages and keeps them.
+
+use std::any::type_name;
+
+use super::exit::ExitReason;
+use super::mailbox::Ending;
+use super::plan::Order;
+use super::service::Service;
+use super::ties::Tie;
+use super::turn::{Dropped, End, Phase, Turn};
+
+impl<S: Service> Turn<'_, S> {
+    /// What would end another service brings a supervised one down, if it is a failure and there is something left to live for.
+    pub(crate) fn survive(&mut self, End(reason): End) -> Result<(), End> {
+        let Some(supervision) = &self.cx.supervision else {
+            return Err(End(reason));
+        };
+        if !reason.is_failure() || self.is_drained() {
+            return Err(End(reason));
+        }
+        if self.runner.phase != Phase::Down {
+            self.fall();
+        }
+        supervision.failed(reason);
+        Ok(())
+    }
+
+    /// It was stopped, and all that it had accepted has begun.
+    fn is_drained(&self) -> bool {
+        self.cx.mailbox.is_closed() && self.cx.mailbox.len() == 0
+    }
+
+    /// Does what the supervisor has ordered, and what a link demands.
+    pub(crate) fn obey(&mut self) -> Result<(), End> {
+        let Some(supervision) = &self.cx.supervision else {
+            return Ok(());
+        };
+        match supervision.take_order() {
+            Some(Order::Raise) => self.raise(),
+            Some(Order::Lower) => self.lower(),
+            Some(Order::LowerNow) => {
+                self.go_down();
+                Ok(())
+            }
+            Some(Order::End(reason)) => Err(End(reason)),
+            None => match self.cx.exit.take_sentence() {
+                Some(reason) if self.is_up() => Err(End(reason)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(
+            self.runner.phase,
+            Phase::Starting | Phase::Running | Phase::Stopping
+        )
+    }
+
+    fn raise(&mut self) -> Result<(), End> {
+        let Some(supervision) = &self.cx.supervision else {
+            return Ok(());
+        };
+        if self.runner.phase != Phase::Down {
+            return Ok(());
+        }
+        // What the last life was tied to is no matter of this one.
+        drop(self.cx.exit.take_sentence());
+        self.cx
+            .exit
+            .untie_all(|tie| matches!(tie, Tie::Link { made_here, .. } if *made_here))
+            .let_go();
+        if supervision.life() > 0 {
+            self.cx.counters.restarted();
+        }
+        if !self.has_state() {
+            match supervision.make() {
+                Ok(state) => self.put_state(state),
+                Err(panic) => {
+                    supervision.end_life();
+                    tracing::error!(
+                        service = type_name::<S>(),
+                        id = self.cx.id.0,
+                        panic,
+                        "the factory of a supervised service panicked"
+                    );
+                    return Err(End(ExitReason::Panicked(panic)));
+                }
+            }
+        }
+        self.start()
+    }
+
+    /// The supervisor hears that `on_start` has succeeded.
+    pub(crate) fn has_started(&self) {
+        if let Some(supervision) = &self.cx.supervision {
+            supervision.started();
+        }
+    }
+
+    /// A sibling has failed, and this service falls with it: in order, if it has begun to run.
+    fn lower(&mut self) -> Result<(), End> {
+        if self.runner.phase != Phase::Running {
+            self.go_down();
+            return Ok(());
+        }
+        self.drop_waiting();
+        self.runner.phase = Phase::Lowering;
+        self.begin_on_stop()
+    }
+
+    /// Is down, and says so.
+    pub(crate) fn go_down(&mut self) {
+        if self.runner.phase != Phase::Down {
+            self.fall();
+        }
+        if let Some(supervision) = &self.cx.supervision {
+            supervision.lowered();
+        }
+    }
+
+    fn drop_waiting(&mut self) {
+        let dropped = Dropped {
+            messages: 0,
+            handlers: self.drop_handlers(),
+        };
+        self.cx.services.service_dropped(dropped);
+    }
+
+    fn fall(&mut self) {
+        self.drop_waiting();
+        self.runner.phase = Phase::Down;
+        self.drop_state();
+        if let Some(supervision) = &self.cx.supervision {
+            supervision.end_life();
+        }
+        self.cx
+            .exit
+            .untie_all(|tie| matches!(tie, Tie::Watches(_)))
+            .let_go();
+    }
+
+    /// It was stopped while it is down, and has nothing to come up for.
+    pub(crate) fn end_while_down(&self) -> End {
+        let supervision = self.cx.supervision.as_ref();
+        let failure = supervision.and_then(|supervision| supervision.failure());
+        End(failure.unwrap_or(ExitReason::Stopped))
+    }
+
+    /// The service has ended, and nothing is left of it.
+    pub(crate) fn announce(&mut self, reason: ExitReason) {
+        let Some(supervision) = &self.cx.supervision else {
+            let sentence = match reason {
+                ExitReason::Killed => self.cx.exit.take_sentence(),
+                _ => None,
+            };
+            self.cx.exit.announce(sentence.unwrap_or(reason));
+            return;
+        };
+        self.cx.exit.announce(reason.clone());
+        supervision.ended(&reason);
+    }
+}
