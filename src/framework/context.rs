@@ -11,20 +11,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::direct::{self, Answered};
 use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
 use super::exit::{Closed, Exit, ExitReason, Exits};
 use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
+use super::later::Timer;
 use super::mailbox::{Ending, Mailbox, Refused, Wake};
 use super::message::Message;
+use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
 use super::services::{Managed, Services};
 use super::state::{Running, StateCell, StateGuard};
 use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
-use super::timer::{Sleep, Timer};
+use super::timer::Sleep;
 use super::turn::Runner;
 use super::waiting_line::Place;
 use super::worker::Pool;
@@ -180,11 +183,8 @@ impl<S: Service> Cx<S> {
         self.services.timers().send_after(self, duration, message)
     }
 
-    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`.
-    ///
-    /// A service that cannot keep up is not buried: while the last copy has not been started, ticks are skipped.
-    ///
-    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
+    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
+    /// [`Cx::send_every_with`] and [`MissedTick::Delay`].
     ///
     /// # Panics
     ///
@@ -194,11 +194,32 @@ impl<S: Service> Cx<S> {
         S: Handler<M>,
         M: Message + Clone + Sync,
     {
+        self.send_every_with(period, MissedTick::Delay, message)
+    }
+
+    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`; `missed` says what becomes of
+    /// ticks that the service cannot take.
+    ///
+    /// A service that cannot keep up is not buried: while the last copy has not been started, none is added. A copy takes its
+    /// place in the mailbox even if that is full.
+    ///
+    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    pub fn send_every_with<M>(&self, period: Duration, missed: MissedTick, message: M) -> Timer
+    where
+        S: Handler<M>,
+        M: Message + Clone + Sync,
+    {
         assert!(
             period > Duration::ZERO,
             "Cx::send_every needs a period above zero: a service that is to run all the time awaits in a loop instead"
         );
-        self.services.timers().send_every(self, period, message)
+        self.services
+            .timers()
+            .send_every(self, period, missed, message)
     }
 
     /// A handle to this service.
@@ -274,7 +295,7 @@ impl<S: Service> Cx<S> {
         self.me.clone()
     }
 
-    fn shared(&self) -> Arc<Self> {
+    pub(crate) fn shared(&self) -> Arc<Self> {
         self.me
             .upgrade()
             .expect("a context is only reached through its Arc, so that is alive")
@@ -334,6 +355,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         })?;
         self.follow(wake);
         Ok(())
+    }
+
+    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply> {
+        direct::ask(self, message)
     }
 
     fn give_up(&self, place: Place) {

@@ -10,7 +10,6 @@
 use std::any::type_name;
 
 use super::exit::ExitReason;
-use super::mailbox::Ending;
 use super::plan::Order;
 use super::service::Service;
 use super::ties::Tie;
@@ -143,7 +142,7 @@ impl<S: Service> Turn<'_, S> {
         }
         self.cx
             .exit
-            .untie_all(|tie| matches!(tie, Tie::Watches(_)))
+            .untie_all(|tie| matches!(tie, Tie::Watches(_) | Tie::Life(_)))
             .let_go();
     }
 

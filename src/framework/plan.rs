@@ -359,8 +359,7 @@ impl Plan {
         {
             return;
         }
-        for number in 0..self.children.len() {
-            let child = &mut self.children[number];
+        for (number, child) in self.children.iter_mut().enumerate() {
             if child.stand == Stand::Down && !child.paused {
                 child.stand = Stand::Starting;
                 child.order = Some(Order::Raise);

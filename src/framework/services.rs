@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::context::{Cx, ServiceId};
 use super::environment::Environment;
 use super::error::NameTaken;
+use super::events::Topics;
 use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
@@ -21,8 +22,10 @@ use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::service::{Options, Service};
 use super::settings::Settings;
+use super::state::Running;
 use super::supervisor::Supervision;
 use super::sync::Mutex;
+use super::ties::{Tie, TieKey};
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
 use super::worker::{Pool, Run};
@@ -44,6 +47,7 @@ pub(crate) struct Shared {
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
+    topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
     emptied: Notify,
@@ -61,6 +65,9 @@ pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
     /// Ends it at once for `reason`, which is a failure if the service is supervised.
     fn fail(&self, reason: ExitReason);
+    /// Calls `end` when this life of the service ends. `None`: it has but one, or whoever asks is not a handler of it, and
+    /// so outside of its lives.
+    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey>;
     fn id(&self) -> ServiceId;
     fn name(&self) -> &'static str;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
@@ -81,6 +88,16 @@ impl<S: Service> Managed for Cx<S> {
             // It was killed before.
             drop(self.exit.take_sentence());
         }
+    }
+
+    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey> {
+        let runs_here = Running::here().is_some_and(|running| running.key == self.state.key());
+        if self.supervision.is_none() || !runs_here {
+            return None;
+        }
+        let key = TieKey::new();
+        self.exit.tie(key, Tie::Life(end)).ok()?;
+        Some(key)
     }
 
     fn id(&self) -> ServiceId {
@@ -116,6 +133,7 @@ impl Services {
             call_timeout,
             settings,
             registry: Registry::new(),
+            topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
                 next: 1,
@@ -247,6 +265,10 @@ impl Services {
     /// How many services are alive.
     pub fn count(&self) -> usize {
         self.0.table.lock().services.len()
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.0.topics
     }
 
     pub(crate) fn environment(&self) -> &Environment {

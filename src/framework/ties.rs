@@ -1,7 +1,7 @@
-//! What ties a service to others: who monitors it, whom it monitors, and links.
+//! What ties a service to others: who monitors it, whom it monitors, links, and what ends with it.
 //!
 //! A tie has two ends with the same key, one at each service. Whichever ends first removes the other end, so a service that lives
-//! long does not remember all that ever looked at it.
+//! long does not remember all that ever looked at it. What ends with a life of the service has one end alone.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -27,6 +27,8 @@ pub(crate) enum Tie {
     Tells(Box<dyn FnOnce(ExitReason) + Send>),
     /// This service monitors another.
     Watches(Weak<dyn Managed>),
+    /// Something else ends with this life of this service.
+    Life(Box<dyn FnOnce() + Send>),
     /// This service and another end together.
     Link {
         me: ServiceId,
@@ -58,7 +60,7 @@ impl Ties {
         for (key, tie) in self.0 {
             match tie {
                 Tie::Tells(tell) => tell(reason.clone()),
-                Tie::Watches(_) => tie.let_go(key),
+                Tie::Watches(_) | Tie::Life(_) => tie.let_go(key),
                 Tie::Link { me, ref other, .. } => {
                     let other = other.upgrade();
                     tie.let_go(key);
@@ -79,11 +81,15 @@ impl Ties {
 }
 
 impl Tie {
-    fn let_go(&self, key: TieKey) {
-        if let Self::Watches(other) | Self::Link { other, .. } = self
-            && let Some(other) = other.upgrade()
-        {
-            other.exit().untie(key);
+    fn let_go(self, key: TieKey) {
+        match self {
+            Self::Watches(other) | Self::Link { other, .. } => {
+                if let Some(other) = other.upgrade() {
+                    other.exit().untie(key);
+                }
+            }
+            Self::Life(end) => end(),
+            Self::Tells(_) => {}
         }
     }
 }
