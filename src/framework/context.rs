@@ -18,7 +18,7 @@ use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
 use super::later::Timer;
-use super::mailbox::{Ending, Mailbox, Refused, Wake};
+use super::mailbox::{Ending, Mailbox, Refused};
 use super::message::Message;
 use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
@@ -59,7 +59,7 @@ impl fmt::Display for ServiceId {
 /// }
 /// ```
 pub struct Cx<S: Service> {
-    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef>,
+    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef, Arc<Self>>,
     pub(crate) runner: UnsafeCell<Runner<S>>,
     pub(crate) state: StateCell<S>,
     pub(crate) exit: Exit,
@@ -71,7 +71,6 @@ pub struct Cx<S: Service> {
     pub(crate) services: Services,
     /// Boxed, because few services have one.
     pub(crate) supervision: Option<Box<Supervision<S>>>,
-    me: Weak<Self>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -89,7 +88,8 @@ impl<S: Service> Cx<S> {
         services: Services,
         supervision: Option<Box<Supervision<S>>>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
+        Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
             runner: UnsafeCell::new(Runner::new(supervision.is_some())),
             state: StateCell::new(state),
@@ -100,7 +100,6 @@ impl<S: Service> Cx<S> {
             key,
             services,
             supervision,
-            me: me.clone(),
         })
     }
 
@@ -243,15 +242,24 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn end(&self, ending: Ending) {
-        if let Some(wake) = self.mailbox.close(ending) {
-            self.follow(wake);
+        if let Ok(woken) = self.mailbox.close(ending) {
+            Self::follow(woken);
         }
     }
 
-    /// Puts the service into a run queue if it has to be.
-    pub(crate) fn follow(&self, wake: Wake) {
-        if wake == Wake::Schedule {
-            self.services.schedule(self.shared());
+    /// Puts the service into a run queue if it was woken.
+    pub(crate) fn follow(woken: Option<Arc<Self>>) {
+        if let Some(service) = woken {
+            Self::schedule(service);
+        }
+    }
+
+    /// Puts a service into a run queue that is in none, and that no worker has.
+    pub(crate) fn schedule(service: Arc<Self>) {
+        // On a worker the pool is known to stay; elsewhere it may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.services.pool_address(), service) {
+            let services = service.services.clone();
+            services.schedule(service);
         }
     }
 
@@ -261,8 +269,8 @@ impl<S: Service> Cx<S> {
             .mailbox
             .push_beyond_capacity(until, || Envelope::new(letter));
         match pushed {
-            Ok(wake) => {
-                self.follow(wake);
+            Ok(woken) => {
+                Self::follow(woken);
                 true
             }
             Err(_) => false,
@@ -281,7 +289,7 @@ impl<S: Service> Cx<S> {
 
     /// Has the worker look for orders.
     pub(crate) fn nudge(&self) {
-        self.follow(self.mailbox.ask_to_inspect());
+        Self::follow(self.mailbox.ask_to_inspect());
     }
 
     /// Which of its lives a supervised service is in; what belongs to an earlier one is void.
@@ -292,26 +300,23 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
-        self.me.clone()
+        Arc::downgrade(&self.shared())
     }
 
     pub(crate) fn shared(&self) -> Arc<Self> {
-        self.me
-            .upgrade()
-            .expect("a context is only reached through its Arc, so that is alive")
+        let me = std::ptr::from_ref(self);
+        // SAFETY: every context lies in an `Arc` (`new` is the only way to one), and that is alive while it is borrowed.
+        unsafe {
+            Arc::increment_strong_count(me);
+            Arc::from_raw(me)
+        }
     }
 }
 
 impl<S: Service> Owner for Cx<S> {
     fn resume(&self, frame: FrameRef) {
-        let woken = self.mailbox.resume(frame, || self.shared());
-        // Nothing but this may be touched from here on.
-        if let Some(me) = woken
-            && let Err(me) = Pool::schedule_here(me.services.pool_address(), me)
-        {
-            let services = me.services.clone();
-            services.schedule(me);
-        }
+        // From here on only what comes back keeps this alive.
+        Self::follow(self.mailbox.resume(frame));
     }
 }
 
@@ -323,10 +328,10 @@ impl<S: Service> Exits for Cx<S> {
 
 impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        let wake = self
+        let woken = self
             .mailbox
             .try_push(|| Envelope::new(Tell(take(message))))?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 
@@ -336,10 +341,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let wake = self
+        let woken = self
             .mailbox
             .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 
@@ -349,11 +354,11 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let wake = self.mailbox.push_or_wait(place, waker, || {
+        let woken = self.mailbox.push_or_wait(place, waker, || {
             let (message, reply) = take(ask);
             Envelope::new(Ask { message, reply })
         })?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 

@@ -6,8 +6,13 @@
 //! ```
 //!
 //! Down means: no handler in flight, no state; the mailbox takes messages and keeps them.
+#![allow(
+    unsafe_code,
+    reason = "a turn is alone with the state and the mailbox, which the compiler cannot see"
+)]
 
 use std::any::type_name;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::exit::ExitReason;
 use super::plan::Order;
@@ -33,7 +38,8 @@ impl<S: Service> Turn<'_, S> {
 
     /// It was stopped, and all that it had accepted has begun.
     fn is_drained(&self) -> bool {
-        self.cx.mailbox.is_closed() && self.cx.mailbox.len() == 0
+        // SAFETY: a turn has the service.
+        unsafe { self.cx.mailbox.is_drained() }
     }
 
     /// Does what the supervisor has ordered, and what a link demands.
@@ -123,6 +129,41 @@ impl<S: Service> Turn<'_, S> {
         if let Some(supervision) = &self.cx.supervision {
             supervision.lowered();
         }
+    }
+
+    /// Drops the handlers that wait, and returns how many those were.
+    pub(crate) fn drop_handlers(&mut self) -> usize {
+        let handlers = self
+            .runner
+            .in_flight
+            .take()
+            .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
+        self.cx.counters.in_flight(None);
+        let count = handlers.len();
+        for handler in handlers {
+            drop(handler.frame.recycle(&mut self.tools.blocks));
+        }
+        count
+    }
+
+    /// Drops the state, when no handler is left.
+    pub(crate) fn drop_state(&mut self) {
+        // SAFETY: this thread runs the service, and every future that could hold a guard is gone.
+        let state = unsafe { self.cx.state.take() };
+        // What its destructor panics with has been reported by the panic hook.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
+    }
+
+    /// Whether there is a state, when no handler is left.
+    fn has_state(&self) -> bool {
+        // SAFETY: as in `drop_state`.
+        unsafe { self.cx.state.is_there() }
+    }
+
+    /// Begins a life with `state`, when none is there.
+    fn put_state(&mut self, state: S) {
+        // SAFETY: as in `drop_state`.
+        unsafe { self.cx.state.put(state) };
     }
 
     fn drop_waiting(&mut self) {

@@ -59,6 +59,7 @@ mod any_handle;
 mod attach;
 mod block;
 mod blocking;
+mod brief_lock;
 mod builder;
 mod call;
 mod coalesce;

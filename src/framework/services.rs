@@ -54,7 +54,8 @@ pub(crate) struct Shared {
 }
 
 struct Table {
-    services: Slab<(ServiceId, Arc<dyn Managed>)>,
+    /// Sixteen bytes a service: its number is asked of it.
+    services: Slab<Arc<dyn Managed>>,
     next: u64,
     closing: bool,
     dropped: Dropped,
@@ -68,8 +69,8 @@ pub(crate) trait Managed: Exits {
     /// Calls `end` when this life of the service ends. `None`: it has but one, or whoever asks is not a handler of it, and
     /// so outside of its lives.
     fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey>;
-    fn id(&self) -> ServiceId;
     fn name(&self) -> &'static str;
+    fn id(&self) -> ServiceId;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
 
@@ -82,8 +83,8 @@ impl<S: Service> Managed for Cx<S> {
         let first = self.exit.sentence(reason);
         if self.supervision.is_some() {
             self.nudge();
-        } else if let Some(wake) = self.mailbox.close(Ending::Now) {
-            self.follow(wake);
+        } else if let Ok(woken) = self.mailbox.close(Ending::Now) {
+            Self::follow(woken);
         } else if first {
             // It was killed before.
             drop(self.exit.take_sentence());
@@ -154,14 +155,10 @@ impl Services {
 
     /// Starts a service with `options`. See [`Services::spawn`].
     pub fn spawn_with<S: Service>(&self, options: Options, service: S) -> Handle<S> {
-        let cx = self.enroll(options, Some(service), None);
-        if !cx.mailbox.is_closed() {
-            cx.follow(cx.mailbox.wake());
-        }
-        Handle::of(cx)
+        Handle::of(self.enroll(options, Some(service), None))
     }
 
-    /// Takes a service up, to be scheduled by whoever asks. If the `Million` is shutting down, it has ended.
+    /// Takes a service up. If the `Million` is shutting down, it has ended.
     pub(crate) fn enroll<S: Service>(
         &self,
         options: Options,
@@ -177,7 +174,7 @@ impl Services {
             let key = entry.key();
             let cx = Cx::new(state, options, id, key, self.clone(), supervision);
             if !closing {
-                entry.insert((id, cx.clone()));
+                entry.insert(cx.clone());
             }
             (cx, closing)
         };
@@ -186,11 +183,14 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
-            drop(cx.mailbox.close(Ending::Now));
+            // Nobody is woken: it is as if somebody had it for good.
+            let _ = cx.mailbox.close(Ending::Now);
             cx.exit.announce(ExitReason::NeverStarted);
             if let Some(supervision) = &cx.supervision {
                 supervision.ended(&ExitReason::NeverStarted);
             }
+        } else {
+            Cx::schedule(Arc::clone(&cx));
         }
         cx
     }
@@ -325,7 +325,7 @@ impl Services {
         let by_age: BTreeMap<ServiceId, Arc<dyn Managed>> = table
             .services
             .iter()
-            .map(|(_, (id, service))| (*id, Arc::clone(service)))
+            .map(|(_, service)| (service.id(), Arc::clone(service)))
             .collect();
         by_age.into_values().rev().collect()
     }
@@ -337,7 +337,7 @@ impl Services {
             .lock()
             .services
             .iter()
-            .map(|(_, (_, service))| Arc::clone(service))
+            .map(|(_, service)| Arc::clone(service))
             .collect();
         for service in &services {
             service.end(Ending::Now);
@@ -362,7 +362,7 @@ impl Services {
         table
             .services
             .iter()
-            .map(|(_, (_, service))| service.name())
+            .map(|(_, service)| service.name())
             .collect()
     }
 
