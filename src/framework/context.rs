@@ -71,6 +71,8 @@ pub struct Cx<S: Service> {
     pub(crate) services: Services,
     /// Boxed, because few services have one.
     pub(crate) supervision: Option<Box<Supervision<S>>>,
+    /// The pool that runs this service alone, if it has a thread of its own.
+    pub(crate) alone: Option<Arc<Pool>>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -87,6 +89,7 @@ impl<S: Service> Cx<S> {
         key: usize,
         services: Services,
         supervision: Option<Box<Supervision<S>>>,
+        alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
         Arc::new(Self {
@@ -100,6 +103,7 @@ impl<S: Service> Cx<S> {
             key,
             services,
             supervision,
+            alone,
         })
     }
 
@@ -247,6 +251,15 @@ impl<S: Service> Cx<S> {
         }
     }
 
+    /// [`Cx::follow`] for those who hold the service in another way too.
+    pub(crate) fn follow_up(&self, woken: Option<Arc<Self>>) {
+        match (woken, &self.alone) {
+            (None, _) => {}
+            (Some(service), None) => self.services.schedule(service),
+            (Some(service), Some(pool)) => pool.schedule(service),
+        }
+    }
+
     /// Puts the service into a run queue if it was woken.
     pub(crate) fn follow(woken: Option<Arc<Self>>) {
         if let Some(service) = woken {
@@ -256,10 +269,30 @@ impl<S: Service> Cx<S> {
 
     /// Puts a service into a run queue that is in none, and that no worker has.
     pub(crate) fn schedule(service: Arc<Self>) {
-        // On a worker the pool is known to stay; elsewhere it may go with the last service, which may be this.
-        if let Err(service) = Pool::schedule_here(service.services.pool_address(), service) {
-            let services = service.services.clone();
-            services.schedule(service);
+        // On a worker of its own its pool is known to stay; elsewhere that may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.pool_address(), service) {
+            match service.alone.clone() {
+                None => {
+                    let services = service.services.clone();
+                    services.schedule(service);
+                }
+                Some(pool) => pool.schedule(service),
+            }
+        }
+    }
+
+    /// Where the pool is that runs the service, for comparison.
+    pub(crate) fn pool_address(&self) -> *const Pool {
+        match &self.alone {
+            None => self.services.pool_address(),
+            Some(pool) => Arc::as_ptr(pool),
+        }
+    }
+
+    /// The service has ended, and with it the thread that it may have of its own.
+    pub(crate) fn release_thread(&self) {
+        if let Some(pool) = &self.alone {
+            pool.close();
         }
     }
 
@@ -270,7 +303,7 @@ impl<S: Service> Cx<S> {
             .push_beyond_capacity(until, || Envelope::new(letter));
         match pushed {
             Ok(woken) => {
-                Self::follow(woken);
+                self.follow_up(woken);
                 true
             }
             Err(_) => false,
@@ -331,7 +364,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self
             .mailbox
             .try_push(|| Envelope::new(Tell(take(message))))?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -344,7 +377,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self
             .mailbox
             .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -358,7 +391,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
             let (message, reply) = take(ask);
             Envelope::new(Ask { message, reply })
         })?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -372,6 +405,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn services(&self) -> &Services {
         &self.services
+    }
+
+    fn is_running_here(&self) -> bool {
+        Running::here().is_some_and(|running| running.key == self.state.key())
     }
 
     fn id(&self) -> ServiceId {

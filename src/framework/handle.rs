@@ -102,12 +102,13 @@ impl<S: Service> Handle<S> {
     ///
     /// # Panics
     ///
-    /// On a worker thread, that is, in a handler: it would keep the worker from the very service that is waited for.
+    /// On a worker thread, that is, in a handler: it would keep the worker from the very service that is waited for. A service with
+    /// a [dedicated thread](super::Options::dedicated_thread) may block, but not on itself.
     pub fn blocking_send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_send", &self.0.services, self.send(message))
+        blocking::wait_on("blocking_send", &*self.0, self.send(message))
     }
 
     /// [`Handle::call`] for plain threads: blocks until there is an answer, at most for the default timeout.
@@ -118,12 +119,12 @@ impl<S: Service> Handle<S> {
     ///
     /// # Panics
     ///
-    /// On a worker thread, that is, in a handler.
+    /// As [`Handle::blocking_send`].
     pub fn blocking_call<M: Message>(&self, message: M) -> Result<M::Reply, CallError>
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_call", &self.0.services, self.call(message))
+        blocking::wait_on("blocking_call", &*self.0, self.call(message))
     }
 
     /// The same handle without the type of the service, for one type of message. Nothing is allocated.

@@ -14,6 +14,7 @@
 use std::any::type_name;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::context::Cx;
 use super::exit::ExitReason;
 use super::plan::Order;
 use super::service::Service;
@@ -167,6 +168,7 @@ impl<S: Service> Turn<'_, S> {
     }
 
     fn drop_waiting(&mut self) {
+        self.end_run();
         let dropped = Dropped {
             messages: 0,
             handlers: self.drop_handlers(),
@@ -193,18 +195,20 @@ impl<S: Service> Turn<'_, S> {
         let failure = supervision.and_then(|supervision| supervision.failure());
         End(failure.unwrap_or(ExitReason::Stopped))
     }
+}
 
+impl<S: Service> Cx<S> {
     /// The service has ended, and nothing is left of it.
-    pub(crate) fn announce(&mut self, reason: ExitReason) {
-        let Some(supervision) = &self.cx.supervision else {
+    pub(crate) fn announce(&self, reason: ExitReason) {
+        let Some(supervision) = &self.supervision else {
             let sentence = match reason {
-                ExitReason::Killed => self.cx.exit.take_sentence(),
+                ExitReason::Killed => self.exit.take_sentence(),
                 _ => None,
             };
-            self.cx.exit.announce(sentence.unwrap_or(reason));
+            self.exit.announce(sentence.unwrap_or(reason));
             return;
         };
-        self.cx.exit.announce(reason.clone());
+        self.exit.announce(reason.clone());
         supervision.ended(&reason);
     }
 }

@@ -146,7 +146,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         if inner.someone_waits() || !inner.has_room(&self.unstarted) {
             return Err(Refused::Full);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// Queues the message that `make` yields even if the mailbox is full, unless the service is told to end more
@@ -160,7 +160,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         if inner.ending > until {
             return Err(Refused::Closed);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// As [`Mailbox::try_push`], but a sender that finds no room takes a place in the line and is woken by `waker` when
@@ -191,7 +191,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             *place = Some(inner.waiting.get_or_insert_default().join(waker));
             return Err(Refused::Full);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// A sender gives up its place; room promised to it goes to the next in line.
@@ -402,7 +402,9 @@ impl<E, R, T> Mailbox<E, R, T> {
                 (next, woken)
             })
         };
-        wake_all(woken);
+        if !woken.is_empty() {
+            wake_all(woken);
+        }
         next
     }
 
@@ -445,14 +447,15 @@ impl<E, R, T> Mailbox<E, R, T> {
     }
 
     /// Queues a message: at the end of what is in hand if the service rests, for then nobody is using it.
-    fn put(&self, inner: &mut Inner<E, R>, message: E) -> Option<T> {
+    #[inline(always)]
+    fn put(&self, inner: &mut Inner<E, R>, make: impl FnOnce() -> E) -> Option<T> {
         if !inner.rests || !inner.queue.is_empty() {
-            inner.queue.push_back(message);
+            inner.queue.push_back(make());
             return self.pick_up(inner);
         }
         inner.rests = false;
         self.with_hand(|hand| {
-            hand.messages.push_back(message);
+            hand.messages.push_back(make());
             inner.unstarted_bound = short(hand.messages.len());
             inner.high_water = inner.high_water.max(inner.unstarted_bound);
             self.unstarted

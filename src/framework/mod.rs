@@ -65,6 +65,7 @@ mod call;
 mod coalesce;
 mod context;
 mod counters;
+mod dedicated;
 pub mod deterministic;
 mod dice;
 mod direct;

@@ -42,6 +42,9 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
 
     fn give_up(&self, place: Place);
     fn services(&self) -> &Services;
+
+    /// Whether this thread is just running that service's handler.
+    fn is_running_here(&self) -> bool;
     fn id(&self) -> ServiceId;
     fn is_closed(&self) -> bool;
     fn exit_reason(&self) -> Option<ExitReason>;
@@ -136,9 +139,9 @@ impl<M: Message> Recipient<M> {
     ///
     /// # Panics
     ///
-    /// On a worker thread.
+    /// As [`Handle::blocking_send`](super::Handle::blocking_send).
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        blocking::wait("blocking_send", self.0.services(), self.send(message))
+        blocking::wait_on("blocking_send", &*self.0, self.send(message))
     }
 
     /// As [`Handle::blocking_call`](super::Handle::blocking_call).
@@ -149,9 +152,9 @@ impl<M: Message> Recipient<M> {
     ///
     /// # Panics
     ///
-    /// On a worker thread.
+    /// As [`Handle::blocking_send`](super::Handle::blocking_send).
     pub fn blocking_call(&self, message: M) -> Result<M::Reply, CallError> {
-        blocking::wait("blocking_call", self.0.services(), self.call(message))
+        blocking::wait_on("blocking_call", &*self.0, self.call(message))
     }
 
     /// Whether the service takes no more messages.

@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::context::{Cx, ServiceId};
+use super::dedicated::{Refused, Threads};
 use super::environment::Environment;
 use super::error::NameTaken;
 use super::events::Topics;
@@ -20,6 +21,7 @@ use super::io::Io;
 use super::mailbox::Ending;
 use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
+use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
 use super::state::Running;
@@ -47,6 +49,8 @@ pub(crate) struct Shared {
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
+    /// The threads of services that have their own.
+    threads: Arc<Threads>,
     topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
@@ -121,6 +125,7 @@ impl Services {
         call_timeout: Duration,
         limits: Limits,
         settings: Settings,
+        name: String,
     ) -> Self {
         Self(Arc::new(Shared {
             patrol: Arc::new(Patrol::new(
@@ -134,6 +139,7 @@ impl Services {
             call_timeout,
             settings,
             registry: Registry::new(),
+            threads: Threads::new(name),
             topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
@@ -165,6 +171,14 @@ impl Services {
         state: Option<S>,
         supervision: Option<Box<Supervision<S>>>,
     ) -> Arc<Cx<S>> {
+        // A simulation has one thread, and dedicated services take part in it.
+        let wants_thread = options.dedicated_thread && self.0.environment.simulation().is_none();
+        let thread = wants_thread.then(|| self.0.threads.start::<S>(&self.0.environment));
+        let (alone, refused) = match thread {
+            None | Some(Err(Refused::Closed)) => (None, None),
+            Some(Ok(pool)) => (Some(pool), None),
+            Some(Err(refused)) => (None, Some(refused)),
+        };
         let (cx, closing) = {
             let mut table = self.0.table.lock();
             let id = ServiceId(table.next);
@@ -172,8 +186,8 @@ impl Services {
             let closing = table.closing;
             let entry = table.services.vacant_entry();
             let key = entry.key();
-            let cx = Cx::new(state, options, id, key, self.clone(), supervision);
-            if !closing {
+            let cx = Cx::new(state, options, id, key, self.clone(), supervision, alone);
+            if !closing && refused.is_none() {
                 entry.insert(cx.clone());
             }
             (cx, closing)
@@ -185,12 +199,14 @@ impl Services {
             );
             // Nobody is woken: it is as if somebody had it for good.
             let _ = cx.mailbox.close(Ending::Now);
-            cx.exit.announce(ExitReason::NeverStarted);
-            if let Some(supervision) = &cx.supervision {
-                supervision.ended(&ExitReason::NeverStarted);
-            }
+            cx.release_thread();
+            cx.announce(ExitReason::NeverStarted);
+        } else if let Some(error) = refused {
+            tracing::error!(service = type_name::<S>(), id = cx.id.0, %error, "the service could not start");
+            let _ = cx.mailbox.close(Ending::Now);
+            cx.announce(ExitReason::StartFailed(error.to_string()));
         } else {
-            Cx::schedule(Arc::clone(&cx));
+            cx.follow_up(Some(Arc::clone(&cx)));
         }
         cx
     }
@@ -277,6 +293,11 @@ impl Services {
 
     pub(crate) fn timers(&self) -> &Arc<Timers> {
         &self.0.timers
+    }
+
+    /// Lets no dedicated thread start from now on. Returns those that are there.
+    pub(crate) fn close_threads(&self) -> Vec<Worker> {
+        self.0.threads.close()
     }
 
     pub(crate) fn spawn_thread(

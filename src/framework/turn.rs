@@ -27,15 +27,23 @@ use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
-use super::ticks;
+use super::ticks::{self, ABOUT_100_US};
 use super::tools::Tools;
 use super::worker::Run;
+
+/// How many polls of one kind in a row are measured with one look at the clock, which takes as long as a small handler.
+const POLLS_A_RUN: u32 = 8;
+
+/// After a run of more than some 8 µs the clock's 10 ns do not matter any more, and polls are measured one by one.
+const LONG_RUN: u64 = ABOUT_100_US / 12;
 
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
     pub(crate) phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
+    /// Handlers were in flight when it was last told.
+    waited: bool,
     _service: PhantomData<fn(S)>,
     /// Handlers that wait. Boxed, because most services never have any.
     pub(crate) in_flight: Option<Box<InFlight>>,
@@ -59,6 +67,7 @@ impl<S: Service> Runner<S> {
         Self {
             phase: if supervised { Phase::Down } else { Phase::New },
             listed: false,
+            waited: false,
             _service: PhantomData,
             in_flight: None,
         }
@@ -231,8 +240,13 @@ impl<S: Service> Turn<'_, S> {
 
     /// Tells those who look from outside what was done since the last time.
     pub(crate) fn publish(&mut self, handled: u64) {
+        self.end_run();
         self.cx.counters.handled(handled);
         let handlers = self.runner.in_flight.as_deref();
+        if handlers.is_none() && !self.runner.waited {
+            return;
+        }
+        self.runner.waited = handlers.is_some();
         self.cx.counters.in_flight(handlers);
         if handlers.is_some() && !self.runner.listed {
             self.runner.listed = self.cx.services.patrol().list(&self.cx.shared());
@@ -296,7 +310,7 @@ impl<S: Service> Turn<'_, S> {
         };
         self.begin_poll(what);
         let polled = frame.poll_unattached();
-        self.end_poll(what);
+        self.end_poll();
         if let Poll::Ready(finish) = polled {
             let dropped = frame.recycle(&mut self.tools.blocks);
             return self.finished(finish.and(dropped), what);
@@ -338,7 +352,7 @@ impl<S: Service> Turn<'_, S> {
         self.begin_poll(what);
         let handlers = self.runner.in_flight.get_or_insert_default();
         let polled = handlers.get_mut(slot).frame.poll();
-        self.end_poll(what);
+        self.end_poll();
         let Poll::Ready(finish) = polled else {
             return Ok(());
         };
@@ -353,27 +367,46 @@ impl<S: Service> Turn<'_, S> {
         self.finished(finish.and(dropped), what)
     }
 
+    /// A poll begins: of the run of polls that is under way, if it is of the same kind.
     pub(crate) fn begin_poll(&mut self, what: &'static What) {
-        if !self.tools.direct {
-            direct::begin_poll();
+        let run = &mut self.tools.run;
+        if run.polls > 0 && std::ptr::eq(run.what, what) {
+            return;
         }
+        self.end_run();
+        self.tools.run.what = what;
         self.tools.doing.begin(doing::Poll {
             what,
             service: self.cx.id.0,
             since: self.tools.stamp,
         });
+        if !self.tools.direct {
+            direct::begin_polls();
+        }
     }
 
-    /// One look at the clock a poll: where one ends the next begins.
-    pub(crate) fn end_poll(&mut self, what: &'static What) {
+    pub(crate) fn end_poll(&mut self) {
+        self.tools.run.polls += 1;
+        if self.tools.run.polls >= self.tools.run.most {
+            self.end_run();
+        }
+    }
+
+    /// One look at the clock a run: where one ends the next begins.
+    pub(crate) fn end_run(&mut self) {
+        let polls = std::mem::take(&mut self.tools.run.polls);
+        if polls == 0 {
+            return;
+        }
         let now = ticks::now();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
+        self.cx.counters.polled(self.tools.run.what, took, polls);
+        self.tools.run.most = if took > LONG_RUN { 1 } else { POLLS_A_RUN };
         self.tools.doing.end();
         if !self.tools.direct {
-            direct::end_poll();
+            direct::end_polls();
         }
-        self.cx.counters.polled(what, took);
     }
 
     pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
@@ -426,6 +459,7 @@ impl<S: Service> Turn<'_, S> {
 
     /// Drops all that is left of the service and announces its end.
     pub(crate) fn end(&mut self, End(reason): End) {
+        self.end_run();
         self.runner.phase = Phase::Ended;
         // Nobody is woken: this turn has the service.
         let _ = self.cx.mailbox.close(Ending::Now);
@@ -442,8 +476,9 @@ impl<S: Service> Turn<'_, S> {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         }
         self.drop_state();
+        self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
-        self.announce(reason);
+        self.cx.announce(reason);
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Pool {
     closed: AtomicBool,
     /// Where the next task from outside goes when nobody is parked.
     next: AtomicUsize,
+    /// Its one thread belongs to one service, whose handlers may block it.
+    may_block: bool,
     watchman: OnceLock<Arc<dyn Watchman>>,
 }
 
@@ -123,7 +125,16 @@ impl Pool {
             watcher: AtomicUsize::new(NO_WATCHER),
             closed: AtomicBool::new(false),
             next: AtomicUsize::new(0),
+            may_block: false,
             watchman: OnceLock::new(),
+        }
+    }
+
+    /// A pool of one worker that runs one service alone, so that its handlers may block.
+    pub(crate) fn dedicated() -> Self {
+        Self {
+            may_block: true,
+            ..Self::new(1)
         }
     }
 
@@ -160,9 +171,12 @@ impl Pool {
         }
     }
 
-    /// Whether this thread is a worker of any pool, and must not block.
+    /// Whether this thread is a worker that services share, and must not block.
     pub(crate) fn is_worker_thread() -> bool {
-        CURRENT.with(|current| current.borrow().is_some())
+        CURRENT.with(|current| {
+            let current = current.borrow();
+            current.as_ref().is_some_and(|here| !here.pool.may_block)
+        })
     }
 
     /// Queues `task` on the worker that this thread is, if that is one of the pool at `address`. For those who hold nothing

@@ -7,6 +7,7 @@
 mod backpressure;
 mod calls;
 mod coalescing;
+mod dedicated;
 mod deterministic;
 mod deterministic_life;
 mod embedding;
@@ -17,6 +18,7 @@ mod handle_model;
 mod io;
 mod lifecycle;
 mod names;
+mod overload;
 mod panics;
 mod pool;
 mod replies;
