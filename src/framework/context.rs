@@ -7,7 +7,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
@@ -23,8 +23,9 @@ use super::message::Message;
 use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::state::{Running, StateCell, StateGuard};
+use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
 use super::timer::Sleep;
 use super::turn::Runner;
@@ -68,6 +69,8 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
+    /// Boxed, because few services have one.
+    pub(crate) supervision: Option<Box<Supervision<S>>>,
     /// The pool that runs this service alone, if it has a thread of its own.
     pub(crate) alone: Option<Arc<Pool>>,
 }
@@ -80,17 +83,18 @@ unsafe impl<S: Service> Send for Cx<S> {}
 
 impl<S: Service> Cx<S> {
     pub(crate) fn new(
-        state: S,
+        state: Option<S>,
         options: Options,
         id: ServiceId,
         key: usize,
         services: Services,
+        supervision: Option<Box<Supervision<S>>>,
         alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
         Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
-            runner: UnsafeCell::new(Runner::new()),
+            runner: UnsafeCell::new(Runner::new(supervision.is_some())),
             state: StateCell::new(state),
             exit: Exit::new(),
             counters: Counters::new(),
@@ -98,6 +102,7 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
+            supervision,
             alone,
         })
     }
@@ -178,9 +183,7 @@ impl<S: Service> Cx<S> {
         S: Handler<M>,
         M: Message,
     {
-        self.services
-            .timers()
-            .send_after(Arc::downgrade(&self.shared()), duration, message)
+        self.services.timers().send_after(self, duration, message)
     }
 
     /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
@@ -219,7 +222,7 @@ impl<S: Service> Cx<S> {
         );
         self.services
             .timers()
-            .send_every(Arc::downgrade(&self.shared()), period, missed, message)
+            .send_every(self, period, missed, message)
     }
 
     /// A handle to this service.
@@ -317,6 +320,22 @@ impl<S: Service> Cx<S> {
         }
     }
 
+    /// Has the worker look for orders.
+    pub(crate) fn nudge(&self) {
+        Self::follow(self.mailbox.ask_to_inspect());
+    }
+
+    /// Which of its lives a supervised service is in; what belongs to an earlier one is void.
+    pub(crate) fn life(&self) -> u32 {
+        self.supervision
+            .as_ref()
+            .map_or(0, |supervision| supervision.life())
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Arc::downgrade(&self.shared())
+    }
+
     pub(crate) fn shared(&self) -> Arc<Self> {
         let me = std::ptr::from_ref(self);
         // SAFETY: every context lies in an `Arc` (`new` is the only way to one), and that is alive while it is borrowed.
@@ -406,6 +425,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn closed(&self) -> Closed {
         Closed::of(self.shared())
+    }
+
+    fn service(&self) -> Arc<dyn Managed> {
+        self.shared()
     }
 }
 

@@ -13,6 +13,7 @@ use super::mailbox::Ending;
 use super::message::Message;
 use super::recipient::{self, Recipient};
 use super::service::{Handler, Service};
+use super::services::Managed;
 
 /// The way to a service: clone it, send it to other threads, keep it in other services.
 ///
@@ -30,6 +31,10 @@ pub struct Handle<S: Service>(Arc<Cx<S>>);
 impl<S: Service> Handle<S> {
     pub(crate) fn of(service: Arc<Cx<S>>) -> Self {
         Self(service)
+    }
+
+    pub(crate) fn into_service(self) -> Arc<dyn Managed> {
+        self.0
     }
 
     /// Sends a message nobody waits for the reply of, waiting for room if the mailbox is full.

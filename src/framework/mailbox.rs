@@ -99,7 +99,7 @@ struct Inner<E, R> {
     rests: bool,
     /// The service has ended and been cleared: nobody is given it again.
     over: bool,
-    /// Somebody wants the handlers that wait to be looked after.
+    /// Somebody wants the handlers that wait to be looked after, or a supervisor has an order.
     inspect: bool,
     /// Senders that wait for room. Boxed, because few services ever have any.
     waiting: Option<Box<WaitingLine>>,
@@ -284,6 +284,28 @@ impl<E, R, T> Mailbox<E, R, T> {
         if idle { self.pick_up(&mut inner) } else { None }
     }
 
+    /// Asks whoever has the service, or will have it, to look after it: [`Next::Goes`].
+    pub(crate) fn ask_to_inspect(&self) -> Option<T> {
+        let mut inner = self.inner.lock();
+        if inner.over {
+            return None;
+        }
+        inner.inspect = true;
+        self.pick_up(&mut inner)
+    }
+
+    /// Whether the service was told to end, and all that it accepted has been started.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service.
+    pub(crate) unsafe fn is_drained(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.ending != Ending::No
+            && inner.queue.is_empty()
+            && self.with_hand(|hand| hand.messages.is_empty())
+    }
+
     /// Whether the service has ended and been cleared.
     pub(crate) fn is_over(&self) -> bool {
         self.inner.lock().over
@@ -458,7 +480,9 @@ impl<E, R> Inner<E, R> {
         let ready = resumes || (unstarted && readiness.may_start);
         match self.ending {
             Ending::Now => Next::Killed,
-            Ending::Drain if !ready && !unstarted && readiness.may_stop => Next::Drained,
+            Ending::Drain if !ready && !unstarted && !self.inspect && readiness.may_stop => {
+                Next::Drained
+            }
             _ if ready || self.inspect => Next::Goes {
                 inspect: std::mem::take(&mut self.inspect),
             },

@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::mailbox::Refused;
 use super::message::Message;
 use super::service::Handler;
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::waiting_line::Place;
 
 /// What a service looks like to those who send it `M`. Messages move out of their slot only when they are taken.
@@ -49,6 +49,7 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
     fn is_closed(&self) -> bool;
     fn exit_reason(&self) -> Option<ExitReason>;
     fn closed(&self) -> Closed;
+    fn service(&self) -> Arc<dyn Managed>;
 }
 
 pub(crate) fn try_send<M: Message>(
@@ -99,6 +100,11 @@ pub struct Recipient<M: Message>(Arc<dyn Deliver<M>>);
 impl<M: Message> Recipient<M> {
     pub(crate) fn of(service: Arc<dyn Deliver<M>>) -> Self {
         Self(service)
+    }
+
+    /// The service of which this knows one type of message.
+    pub(crate) fn service(&self) -> Arc<dyn Managed> {
+        self.0.service()
     }
 
     /// For those who must not keep the memory of an ended service.

@@ -39,7 +39,7 @@ const LONG_RUN: u64 = ABOUT_100_US / 12;
 
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
-    phase: Phase,
+    pub(crate) phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
     /// Handlers were in flight when it was last told.
@@ -50,18 +50,22 @@ pub(crate) struct Runner<S: Service> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     New,
     Starting,
     Running,
     Stopping,
+    /// Supervised, and without a state: it waits for its supervisor.
+    Down,
+    /// Supervised, and going down: `on_stop` runs.
+    Lowering,
     Ended,
 }
 
 impl<S: Service> Runner<S> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(supervised: bool) -> Self {
         Self {
-            phase: Phase::New,
+            phase: if supervised { Phase::Down } else { Phase::New },
             listed: false,
             waited: false,
             _service: PhantomData,
@@ -95,7 +99,7 @@ pub(crate) struct Turn<'a, S: Service> {
 }
 
 /// The service ends now, for this reason.
-pub(crate) struct End(ExitReason);
+pub(crate) struct End(pub(crate) ExitReason);
 
 impl<S: Service> Turn<'_, S> {
     /// Runs `f` with a turn.
@@ -127,23 +131,29 @@ impl<S: Service> Turn<'_, S> {
         let cx = unsafe { &*cx };
         // SAFETY: a claim gives the service as a run queue does.
         let handled = unsafe {
-            Turn::with(cx, tools, |turn| match handle(turn) {
-                Err(end) => {
+            Turn::with(cx, tools, |turn| {
+                let (handled, lives) = match handle(turn) {
+                    Ok(handled) => (handled, Ok(())),
+                    Err(end) => (ended, turn.survive(end)),
+                };
+                if let Err(end) = lives {
                     turn.end(end);
                     service = None;
-                    ended
+                    return handled;
                 }
-                Ok(handled) => {
-                    let mut resumed = std::mem::take(&mut turn.tools.resumed);
-                    let readiness = turn.readiness();
-                    // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
-                    let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
-                    if next != Next::Rests {
-                        cx.mailbox.put_back(&mut resumed);
-                    }
-                    turn.tools.resumed = resumed;
-                    handled
+                let mut resumed = std::mem::take(&mut turn.tools.resumed);
+                let readiness = turn.readiness();
+                // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
+                let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
+                if next != Next::Rests {
+                    cx.mailbox.put_back(&mut resumed);
                 }
+                if next == (Next::Goes { inspect: true }) {
+                    // Nobody is woken: the next turn hears of it.
+                    let _ = cx.mailbox.ask_to_inspect();
+                }
+                turn.tools.resumed = resumed;
+                handled
             })
         };
         if let Some(service) = service {
@@ -161,8 +171,10 @@ impl<S: Service> Turn<'_, S> {
         self.tools.resumed = resumed;
         if let Err(end) = worked {
             self.cx.counters.handled(handled);
-            self.end(end);
-            *service = None;
+            if let Err(end) = self.survive(end) {
+                self.end(end);
+                *service = None;
+            }
         }
     }
 
@@ -205,6 +217,7 @@ impl<S: Service> Turn<'_, S> {
                     if inspect {
                         let patrol = self.cx.services.patrol();
                         self.runner.inspect(patrol, self.cx.id, resumed);
+                        self.obey()?;
                     }
                 }
             }
@@ -221,7 +234,7 @@ impl<S: Service> Turn<'_, S> {
     pub(crate) fn readiness(&self) -> Readiness {
         Readiness {
             may_start: self.may_start(),
-            may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
+            may_stop: self.may_stop(),
         }
     }
 
@@ -245,7 +258,15 @@ impl<S: Service> Turn<'_, S> {
             && self.runner.waiting() < self.cx.options.max_in_flight as usize
     }
 
-    fn start(&mut self) -> Result<(), End> {
+    fn may_stop(&self) -> bool {
+        match self.runner.phase {
+            Phase::Running => self.runner.waiting() == 0,
+            Phase::Down => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn start(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Starting;
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_start(cx), Started, &mut self.tools.blocks);
@@ -253,7 +274,14 @@ impl<S: Service> Turn<'_, S> {
     }
 
     fn stop(&mut self) -> Result<(), End> {
+        if self.runner.phase == Phase::Down {
+            return Err(self.end_while_down());
+        }
         self.runner.phase = Phase::Stopping;
+        self.begin_on_stop()
+    }
+
+    pub(crate) fn begin_on_stop(&mut self) -> Result<(), End> {
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_stop(cx), Done, &mut self.tools.blocks);
         self.drive(frame, Life::<S>::STOP)
@@ -365,7 +393,7 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// One look at the clock a run: where one ends the next begins.
-    fn end_run(&mut self) {
+    pub(crate) fn end_run(&mut self) {
         let polls = std::mem::take(&mut self.tools.run.polls);
         if polls == 0 {
             return;
@@ -386,6 +414,14 @@ impl<S: Service> Turn<'_, S> {
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
                 self.runner.phase = Phase::Running;
+                self.has_started();
+                Ok(())
+            }
+            (Phase::Lowering, finish) => {
+                if let Err(panic) = finish {
+                    drop(self.panicked(&*panic, what));
+                }
+                self.go_down();
                 Ok(())
             }
             (Phase::Stopping, Ok(())) => Err(End(ExitReason::Stopped)),
@@ -408,7 +444,7 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
-    fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
         let text = panic_text(panic);
         self.cx.counters.panicked();
         tracing::error!(
@@ -427,32 +463,22 @@ impl<S: Service> Turn<'_, S> {
         self.runner.phase = Phase::Ended;
         // Nobody is woken: this turn has the service.
         let _ = self.cx.mailbox.close(Ending::Now);
-        let handlers = self
-            .runner
-            .in_flight
-            .take()
-            .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
+        let handlers = self.drop_handlers();
         // SAFETY: a turn has the service.
         let (messages, resumed) = unsafe { self.cx.mailbox.clear() };
         let dropped = Dropped {
             messages: messages.len(),
-            handlers: handlers.len(),
+            handlers,
         };
-        self.cx.counters.in_flight(None);
         // What the destructors of messages and states panic with has been reported by the panic hook.
         drop(catch_unwind(AssertUnwindSafe(|| drop(resumed))));
-        for handler in handlers {
-            drop(handler.frame.recycle(&mut self.tools.blocks));
-        }
         for message in messages {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         }
-        // SAFETY: this thread runs the service, and every future that could hold a guard is gone.
-        let state = unsafe { self.cx.state.take() };
-        drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
+        self.drop_state();
         self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
-        self.cx.exit.announce(reason);
+        self.cx.announce(reason);
     }
 }
 
@@ -461,6 +487,13 @@ impl<S: Service> Turn<'_, S> {
 pub(crate) struct Dropped {
     pub(crate) messages: usize,
     pub(crate) handlers: usize,
+}
+
+impl Dropped {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.handlers += more.handlers;
+    }
 }
 
 /// What `on_start` and `on_stop` are called where messages have a type.
