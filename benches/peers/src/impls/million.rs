@@ -1,7 +1,7 @@
 //! million: an actor is a service, and so are senders, callers and the measuring task, whose handlers run on the same workers.
 //!
-//! In the bounded form a mailbox holds 1024 messages, the default, and senders wait (`send().await`). In the other it holds more than
-//! a batch has messages, and senders use `try_send`, as the unbounded mailboxes of the others do. Calls have their default time-out,
+//! A mailbox holds 1024 messages, the default, and senders wait (`send().await`). In the large form it holds more than a batch has
+//! messages, and senders use `try_send`, as the unbounded mailboxes of the others do. Calls have their default time-out,
 //! timers their default tick.
 
 use futures::future::BoxFuture;
@@ -19,14 +19,14 @@ const MAILBOX: u32 = 1 << 21;
 /// As many handlers as wait at a time in the scenario of 10,000 calls.
 const IN_FLIGHT: u32 = 10_000;
 
-/// Two workers, mailboxes that no scenario fills.
-pub(super) type Million = Adapter<WORKERS, false>;
+/// Two workers, mailboxes of 1024.
+pub(super) type Million = Adapter<WORKERS, true>;
 
 /// One worker.
-pub(super) type Million1 = Adapter<1, false>;
+pub(super) type Million1 = Adapter<1, true>;
 
-/// Two workers, mailboxes of 1024.
-pub(super) type MillionBounded = Adapter<WORKERS, true>;
+/// Two workers, mailboxes that no scenario fills.
+pub(super) type MillionLarge = Adapter<WORKERS, false>;
 
 /// million with so many workers, and mailboxes that are small or not.
 #[derive(Clone)]

@@ -25,12 +25,12 @@ const WORKERS: usize = 2;
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Impl {
-    /// million with two workers; mailboxes too large to fill, `try_send`.
+    /// million with two workers; the usual mailbox of 1024, `send().await`.
     #[value(name = "million")]
     Million,
-    /// million with two workers; the usual mailbox of 1024, `send().await`.
-    #[value(name = "million_bounded")]
-    MillionBounded,
+    /// million with two workers; mailboxes too large to fill, `try_send`.
+    #[value(name = "million_large")]
+    MillionLarge,
     /// As `million`, with one worker.
     #[value(name = "million_1")]
     Million1,
@@ -76,7 +76,7 @@ impl Impl {
     pub fn name(self) -> &'static str {
         match self {
             Self::Million => "million",
-            Self::MillionBounded => "million_bounded",
+            Self::MillionLarge => "million_large",
             Self::Million1 => "million_1",
             Self::Tokio => "tokio",
             Self::Tokio1 => "tokio@1t",
@@ -93,19 +93,19 @@ impl Impl {
 
     /// Whether this is million in one of its forms.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Million | Self::MillionBounded | Self::Million1)
+        matches!(self, Self::Million | Self::MillionLarge | Self::Million1)
     }
 
-    /// Whether `scenario` is measured: `million_bounded` differs from `million` only where messages are sent.
+    /// Whether `scenario` is measured: `million_large` differs from `million` only where messages are sent.
     pub fn takes_part(self, scenario: Scenario) -> bool {
-        self != Self::MillionBounded || scenario.needs_mailbox()
+        self != Self::MillionLarge || scenario.needs_mailbox()
     }
 
     /// Whether the figure of `scenario` is scaled up from a smaller measurement.
     pub fn is_scaled_up(self, scenario: Scenario) -> bool {
         let together = match self {
             Self::Million => million::Million::WAITS_TOGETHER,
-            Self::MillionBounded => million::MillionBounded::WAITS_TOGETHER,
+            Self::MillionLarge => million::MillionLarge::WAITS_TOGETHER,
             Self::Million1 => million::Million1::WAITS_TOGETHER,
             Self::Tokio | Self::Tokio1 => tokio_unbounded::Tokio::<1>::WAITS_TOGETHER,
             Self::TokioBounded => tokio_bounded::Tokio::WAITS_TOGETHER,
@@ -124,7 +124,7 @@ impl Impl {
     pub fn sample(self, scenario: Scenario, plan: Plan) -> Sample {
         match self {
             Self::Million => scenarios::run::<million::Million>(scenario, plan),
-            Self::MillionBounded => scenarios::run::<million::MillionBounded>(scenario, plan),
+            Self::MillionLarge => scenarios::run::<million::MillionLarge>(scenario, plan),
             Self::Million1 => scenarios::run::<million::Million1>(scenario, plan),
             Self::Tokio => scenarios::run::<tokio_unbounded::Tokio<WORKERS>>(scenario, plan),
             Self::Tokio1 => scenarios::run::<tokio_unbounded::Tokio<1>>(scenario, plan),
