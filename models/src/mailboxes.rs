@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use loom::future::block_on;
-use loom::thread;
+use crate::loom::future::block_on;
+use crate::loom::thread;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -140,7 +140,7 @@ fn a_wake_is_never_lost_and_nobody_runs_twice_at_once() {
     model(3, || {
         struct Shared {
             mailbox: Letters,
-            running: loom::cell::UnsafeCell<Vec<u32>>,
+            running: crate::framework::sync::UnsafeCell<Vec<u32>>,
         }
         // SAFETY: `running` is only touched between a wake that schedules and the next rest, which is what the model checks.
         unsafe impl Sync for Shared {}
@@ -165,7 +165,7 @@ fn a_wake_is_never_lost_and_nobody_runs_twice_at_once() {
 
         let shared = Arc::new(Shared {
             mailbox: Letters::new(4),
-            running: loom::cell::UnsafeCell::new(Vec::new()),
+            running: crate::framework::sync::UnsafeCell::new(Vec::new()),
         });
         let senders = [1, 2].map(|message| {
             let shared = shared.clone();
@@ -190,14 +190,14 @@ fn a_look_at_a_service_that_rests_is_alone_with_it() {
     model(3, || {
         struct Shared {
             mailbox: Letters,
-            running: loom::cell::UnsafeCell<u32>,
+            running: crate::framework::sync::UnsafeCell<u32>,
         }
         // SAFETY: `running` is only touched between a wake and the next rest, or in a look, which is what the model checks.
         unsafe impl Sync for Shared {}
 
         let shared = Arc::new(Shared {
             mailbox: Letters::new(4),
-            running: loom::cell::UnsafeCell::new(0),
+            running: crate::framework::sync::UnsafeCell::new(0),
         });
         let sender = {
             let shared = shared.clone();
