@@ -16,6 +16,8 @@
 #[path = "../../src/framework"]
 mod framework {
     pub mod block;
+    #[cfg(not(million_loom))]
+    pub mod brief_lock;
     pub mod doing;
     pub mod frame;
     pub mod in_flight;

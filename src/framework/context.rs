@@ -7,7 +7,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
@@ -18,7 +18,7 @@ use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
 use super::later::Timer;
-use super::mailbox::{Ending, Mailbox, Refused, Wake};
+use super::mailbox::{Ending, Mailbox, Refused};
 use super::message::Message;
 use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
@@ -58,7 +58,7 @@ impl fmt::Display for ServiceId {
 /// }
 /// ```
 pub struct Cx<S: Service> {
-    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef>,
+    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef, Arc<Self>>,
     pub(crate) runner: UnsafeCell<Runner<S>>,
     pub(crate) state: StateCell<S>,
     pub(crate) exit: Exit,
@@ -70,7 +70,6 @@ pub struct Cx<S: Service> {
     pub(crate) services: Services,
     /// The pool that runs this service alone, if it has a thread of its own.
     pub(crate) alone: Option<Arc<Pool>>,
-    me: Weak<Self>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -88,7 +87,8 @@ impl<S: Service> Cx<S> {
         services: Services,
         alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
+        Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
             runner: UnsafeCell::new(Runner::new()),
             state: StateCell::new(state),
@@ -99,7 +99,6 @@ impl<S: Service> Cx<S> {
             key,
             services,
             alone,
-            me: me.clone(),
         })
     }
 
@@ -181,7 +180,7 @@ impl<S: Service> Cx<S> {
     {
         self.services
             .timers()
-            .send_after(self.me.clone(), duration, message)
+            .send_after(Arc::downgrade(&self.shared()), duration, message)
     }
 
     /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
@@ -220,7 +219,7 @@ impl<S: Service> Cx<S> {
         );
         self.services
             .timers()
-            .send_every(self.me.clone(), period, missed, message)
+            .send_every(Arc::downgrade(&self.shared()), period, missed, message)
     }
 
     /// A handle to this service.
@@ -244,23 +243,38 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn end(&self, ending: Ending) {
-        if let Some(wake) = self.mailbox.close(ending) {
-            self.follow(wake);
+        if let Ok(woken) = self.mailbox.close(ending) {
+            Self::follow(woken);
         }
     }
 
-    /// Puts the service into a run queue if it has to be.
-    pub(crate) fn follow(&self, wake: Wake) {
-        if wake == Wake::Schedule {
-            self.schedule(self.shared());
+    /// [`Cx::follow`] for those who hold the service in another way too.
+    pub(crate) fn follow_up(&self, woken: Option<Arc<Self>>) {
+        match (woken, &self.alone) {
+            (None, _) => {}
+            (Some(service), None) => self.services.schedule(service),
+            (Some(service), Some(pool)) => pool.schedule(service),
         }
     }
 
-    /// Puts the service, which is `me`, into the run queue of whoever runs it.
-    pub(crate) fn schedule(&self, me: Arc<Self>) {
-        match &self.alone {
-            None => self.services.schedule(me),
-            Some(pool) => pool.schedule(me),
+    /// Puts the service into a run queue if it was woken.
+    pub(crate) fn follow(woken: Option<Arc<Self>>) {
+        if let Some(service) = woken {
+            Self::schedule(service);
+        }
+    }
+
+    /// Puts a service into a run queue that is in none, and that no worker has.
+    pub(crate) fn schedule(service: Arc<Self>) {
+        // On a worker of its own its pool is known to stay; elsewhere that may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.pool_address(), service) {
+            match service.alone.clone() {
+                None => {
+                    let services = service.services.clone();
+                    services.schedule(service);
+                }
+                Some(pool) => pool.schedule(service),
+            }
         }
     }
 
@@ -285,8 +299,8 @@ impl<S: Service> Cx<S> {
             .mailbox
             .push_beyond_capacity(until, || Envelope::new(letter));
         match pushed {
-            Ok(wake) => {
-                self.follow(wake);
+            Ok(woken) => {
+                self.follow_up(woken);
                 true
             }
             Err(_) => false,
@@ -304,28 +318,19 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn shared(&self) -> Arc<Self> {
-        self.me
-            .upgrade()
-            .expect("a context is only reached through its Arc, so that is alive")
+        let me = std::ptr::from_ref(self);
+        // SAFETY: every context lies in an `Arc` (`new` is the only way to one), and that is alive while it is borrowed.
+        unsafe {
+            Arc::increment_strong_count(me);
+            Arc::from_raw(me)
+        }
     }
 }
 
 impl<S: Service> Owner for Cx<S> {
     fn resume(&self, frame: FrameRef) {
-        let woken = self.mailbox.resume(frame, || self.shared());
-        // Nothing but this may be touched from here on.
-        if let Some(me) = woken
-            && let Err(me) = Pool::schedule_here(me.pool_address(), me)
-        {
-            // What it is scheduled with must outlive it.
-            match me.alone.clone() {
-                None => {
-                    let services = me.services.clone();
-                    services.schedule(me);
-                }
-                Some(pool) => pool.schedule(me),
-            }
-        }
+        // From here on only what comes back keeps this alive.
+        Self::follow(self.mailbox.resume(frame));
     }
 }
 
@@ -337,10 +342,10 @@ impl<S: Service> Exits for Cx<S> {
 
 impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        let wake = self
+        let woken = self
             .mailbox
             .try_push(|| Envelope::new(Tell(take(message))))?;
-        self.follow(wake);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -350,10 +355,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let wake = self
+        let woken = self
             .mailbox
             .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
-        self.follow(wake);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -363,11 +368,11 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let wake = self.mailbox.push_or_wait(place, waker, || {
+        let woken = self.mailbox.push_or_wait(place, waker, || {
             let (message, reply) = take(ask);
             Envelope::new(Ask { message, reply })
         })?;
-        self.follow(wake);
+        self.follow_up(woken);
         Ok(())
     }
 

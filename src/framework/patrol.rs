@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 use super::context::{Cx, ServiceId};
 use super::environment::Environment;
 use super::frame::FrameRef;
-use super::mailbox::Wake;
 use super::service::Service;
 use super::sync::Mutex;
 use super::ticks::{self, Rate, Scale};
@@ -253,9 +252,7 @@ impl<S: Service> Patrolled for Cx<S> {
                 runner.listed = stays;
             });
         });
-        if woken == Wake::Schedule {
-            self.schedule(Arc::clone(&self));
-        }
+        Self::follow(woken);
         // One that has ended drops out too: its runner has nothing in flight.
         stays && !self.mailbox.is_over()
     }

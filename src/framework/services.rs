@@ -55,7 +55,8 @@ pub(crate) struct Shared {
 }
 
 struct Table {
-    services: Slab<(ServiceId, Arc<dyn Managed>)>,
+    /// Sixteen bytes a service: its number is asked of it.
+    services: Slab<Arc<dyn Managed>>,
     next: u64,
     closing: bool,
     dropped: Dropped,
@@ -65,6 +66,7 @@ struct Table {
 pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
     fn name(&self) -> &'static str;
+    fn id(&self) -> ServiceId;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
 
@@ -75,6 +77,10 @@ impl<S: Service> Managed for Cx<S> {
 
     fn name(&self) -> &'static str {
         type_name::<S>()
+    }
+
+    fn id(&self) -> ServiceId {
+        self.id
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
@@ -141,7 +147,7 @@ impl Services {
             let entry = table.services.vacant_entry();
             let cx = Cx::new(service, options, id, entry.key(), self.clone(), alone);
             if !closing && refused.is_none() {
-                entry.insert((id, cx.clone()));
+                entry.insert(cx.clone());
             }
             (cx, closing)
         };
@@ -150,6 +156,7 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
+            // Nobody is woken: it is as if somebody had it for good.
             let _ = cx.mailbox.close(Ending::Now);
             cx.release_thread();
             cx.exit.announce(ExitReason::NeverStarted);
@@ -158,7 +165,7 @@ impl Services {
             let _ = cx.mailbox.close(Ending::Now);
             cx.exit.announce(ExitReason::StartFailed(error.to_string()));
         } else {
-            cx.follow(cx.mailbox.wake());
+            cx.follow_up(Some(Arc::clone(&cx)));
         }
         Handle::of(cx)
     }
@@ -294,7 +301,7 @@ impl Services {
         let by_age: BTreeMap<ServiceId, Arc<dyn Managed>> = table
             .services
             .iter()
-            .map(|(_, (id, service))| (*id, Arc::clone(service)))
+            .map(|(_, service)| (service.id(), Arc::clone(service)))
             .collect();
         by_age.into_values().rev().collect()
     }
@@ -306,7 +313,7 @@ impl Services {
             .lock()
             .services
             .iter()
-            .map(|(_, (_, service))| Arc::clone(service))
+            .map(|(_, service)| Arc::clone(service))
             .collect();
         for service in &services {
             service.end(Ending::Now);
@@ -331,7 +338,7 @@ impl Services {
         table
             .services
             .iter()
-            .map(|(_, (_, service))| service.name())
+            .map(|(_, service)| service.name())
             .collect()
     }
 
