@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use loom::cell::UnsafeCell;
-use loom::future::block_on;
-use loom::thread;
+use crate::framework::sync::UnsafeCell;
+use crate::loom::future::block_on;
+use crate::loom::thread;
 
 use crate::framework::mailbox::{Ending, Mailbox, Next, Readiness, Refused};
 use crate::model;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread;
+use crate::loom::sync::atomic::{AtomicBool, Ordering};
+use crate::loom::thread;
 
 use crate::framework::parker::Parker;
 use crate::model;

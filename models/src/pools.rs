@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread;
+use crate::loom::sync::atomic::{AtomicUsize, Ordering};
+use crate::loom::thread;
 
 use crate::framework::tools::Tools;
 use crate::framework::worker::{Pool, Run};

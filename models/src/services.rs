@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread;
+use crate::loom::sync::atomic::{AtomicUsize, Ordering};
+use crate::loom::thread;
 
 use crate::framework::frame::{Frame, FrameRef, Owner};
 use crate::framework::mailbox::{Ending, Mailbox, Next, Readiness};
