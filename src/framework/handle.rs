@@ -13,6 +13,7 @@ use super::mailbox::Ending;
 use super::message::Message;
 use super::recipient::{self, Recipient};
 use super::service::{Handler, Service};
+use super::stats::ServiceStats;
 
 /// The way to a service: clone it, send it to other threads, keep it in other services.
 ///
@@ -170,6 +171,11 @@ impl<S: Service> Handle<S> {
     /// How many messages have been accepted and not started.
     pub fn queued(&self) -> usize {
         self.0.mailbox.len()
+    }
+
+    /// What the service has done, and holds at this moment. Also of one that has ended: then what it had done.
+    pub fn stats(&self) -> ServiceStats {
+        self.0.stats(self.0.services.clock())
     }
 
     /// The number of the service.

@@ -21,6 +21,7 @@ use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::service::{Options, Service};
 use super::settings::Settings;
+use super::stats::{Now, ServiceStats};
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
@@ -28,6 +29,9 @@ use super::worker::{Pool, Run};
 
 /// A sleep that no clock can count is as good as one of a century.
 const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How many services are looked up under one lock of their table, some 20 µs: nobody who spawns has to wait for statistics.
+const LOOKED_UP: usize = 1024;
 
 /// The services of one [`Million`](super::Million): a cheap clone that spawns, names and finds them, and reaches the IO
 /// runtime and the timers.
@@ -59,6 +63,7 @@ struct Table {
 pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
     fn name(&self) -> &'static str;
+    fn stats(&self, now: Now) -> ServiceStats;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
 
@@ -69,6 +74,10 @@ impl<S: Service> Managed for Cx<S> {
 
     fn name(&self) -> &'static str {
         type_name::<S>()
+    }
+
+    fn stats(&self, now: Now) -> ServiceStats {
+        Cx::stats(self, now)
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
@@ -171,9 +180,17 @@ impl Services {
 
     /// Waits for `duration`, rounded up to the timer's tick. Under any executor.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let now = self.now();
-        let deadline = now.checked_add(duration).unwrap_or(now + LONGEST_SLEEP);
+        self.sleep_until(self.moment_after(self.now(), duration))
+    }
+
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep::until(Arc::clone(&self.0.timers), deadline)
+    }
+
+    pub(crate) fn moment_after(&self, moment: Instant, duration: Duration) -> Instant {
+        moment
+            .checked_add(duration)
+            .unwrap_or_else(|| self.now() + LONGEST_SLEEP)
     }
 
     /// The time on this `Million`'s clock.
@@ -211,6 +228,16 @@ impl Services {
     /// How many services are alive.
     pub fn count(&self) -> usize {
         self.0.table.lock().services.len()
+    }
+
+    /// Those of the next few places in the table that hold a service, and where to go on. `None`: there are no more places.
+    pub(crate) fn some_services(&self, from: usize) -> Option<(Vec<Arc<dyn Managed>>, usize)> {
+        let table = self.0.table.lock();
+        let next = table.services.capacity().min(from + LOOKED_UP);
+        (from < next).then(|| {
+            let some = (from..next).filter_map(|key| table.services.get(key));
+            (some.map(|(_, service)| Arc::clone(service)).collect(), next)
+        })
     }
 
     pub(crate) fn environment(&self) -> &Environment {

@@ -23,6 +23,8 @@ pub(crate) struct Tools {
     /// The last look at the clock, in ticks.
     pub(crate) stamp: u64,
     pub(crate) doing: Arc<Doing>,
+    /// In virtual time, which stands still in a turn, the ticks that it is.
+    stands_at: Option<u64>,
 }
 
 impl Tools {
@@ -34,7 +36,19 @@ impl Tools {
             messages_a_turn: MESSAGES_A_TURN,
             stamp: ticks::now(),
             doing,
+            stands_at: None,
         }
+    }
+
+    /// From now on it is `ticks`, until the next call.
+    pub(crate) fn stand_at(&mut self, ticks: u64) {
+        self.stamp = ticks;
+        self.stands_at = Some(ticks);
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.stands_at.unwrap_or_else(ticks::now)
     }
 
     /// Takes an empty set back.

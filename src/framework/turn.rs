@@ -25,7 +25,6 @@ use super::frame::{Finish, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Batch, Ending, Readiness, Settled};
 use super::service::{PanicPolicy, Service};
-use super::ticks;
 use super::tools::Tools;
 use super::worker::Run;
 
@@ -266,7 +265,7 @@ impl<S: Service> Turn<'_, S> {
 
     /// One look at the clock a poll: where one ends the next begins.
     fn end_poll(&mut self, what: &'static What) {
-        let now = ticks::now();
+        let now = self.tools.ticks();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
         self.tools.doing.end();
