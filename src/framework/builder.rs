@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 
+use super::direct;
 use super::environment::Environment;
 use super::error::BuildError;
 use super::patrol::Limits;
@@ -191,7 +192,9 @@ impl Builder {
             let thread = environment
                 .spawn_thread(format!("{name}-{index}"), move || {
                     let _tokio = io.enter();
+                    direct::begin_work(Arc::as_ptr(&pool), pool.doing_of(index));
                     pool.work(index);
+                    direct::end_work();
                     drop(ended.send(()));
                 })
                 .map_err(|source| BuildError::Worker { index, source })?;

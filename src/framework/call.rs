@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::direct::Answered;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError};
 use super::frame::ask_for_poll;
@@ -146,6 +147,18 @@ impl<'a, M: Message> Call<'a, M> {
         loop {
             match &mut self.step {
                 Step::New(message) => {
+                    match self.target.ask_at_once(message) {
+                        Answered::Not => {}
+                        Answered::NotNow => {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        Answered::With(reply) => return Poll::Ready(reply),
+                        Answered::Later(reply) => {
+                            self.step = Step::Waiting(reply);
+                            continue;
+                        }
+                    }
                     let (sender, reply) = oneshot::async_channel();
                     let ask = message.take().map(|message| (message, sender));
                     self.step = Step::Asking {

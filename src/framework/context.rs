@@ -11,19 +11,22 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::direct::{self, Answered};
 use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
 use super::exit::{Closed, Exit, ExitReason, Exits};
 use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
+use super::later::Timer;
 use super::mailbox::{Ending, Mailbox, Refused, Wake};
 use super::message::Message;
+use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
 use super::services::Services;
 use super::state::{Running, StateCell, StateGuard};
 use super::sync::UnsafeCell;
-use super::timer::{Sleep, Timer};
+use super::timer::Sleep;
 use super::turn::Runner;
 use super::waiting_line::Place;
 use super::worker::Pool;
@@ -177,16 +180,32 @@ impl<S: Service> Cx<S> {
             .send_after(self.me.clone(), duration, message)
     }
 
-    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`.
+    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
+    /// [`Cx::send_every_with`] and [`MissedTick::Delay`].
     ///
-    /// A service that cannot keep up is not buried: while the last copy has not been started, ticks are skipped.
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    pub fn send_every<M>(&self, period: Duration, message: M) -> Timer
+    where
+        S: Handler<M>,
+        M: Message + Clone + Sync,
+    {
+        self.send_every_with(period, MissedTick::Delay, message)
+    }
+
+    /// Sends a copy of `message` to this service every `period`, for the first time after one `period`; `missed` says what becomes of
+    /// ticks that the service cannot take.
+    ///
+    /// A service that cannot keep up is not buried: while the last copy has not been started, none is added. A copy takes its
+    /// place in the mailbox even if that is full.
     ///
     /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
     ///
     /// # Panics
     ///
     /// If `period` is zero.
-    pub fn send_every<M>(&self, period: Duration, message: M) -> Timer
+    pub fn send_every_with<M>(&self, period: Duration, missed: MissedTick, message: M) -> Timer
     where
         S: Handler<M>,
         M: Message + Clone + Sync,
@@ -197,7 +216,7 @@ impl<S: Service> Cx<S> {
         );
         self.services
             .timers()
-            .send_every(self.me.clone(), period, message)
+            .send_every(self.me.clone(), period, missed, message)
     }
 
     /// A handle to this service.
@@ -257,7 +276,7 @@ impl<S: Service> Cx<S> {
         }
     }
 
-    fn shared(&self) -> Arc<Self> {
+    pub(crate) fn shared(&self) -> Arc<Self> {
         self.me
             .upgrade()
             .expect("a context is only reached through its Arc, so that is alive")
@@ -317,6 +336,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         })?;
         self.follow(wake);
         Ok(())
+    }
+
+    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply> {
+        direct::ask(self, message)
     }
 
     fn give_up(&self, place: Place) {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::doing::{AtomicWhat, What};
 use super::in_flight::InFlight;
+use super::ticks::ABOUT_100_US;
 
 /// Only the worker that runs the service writes, so a load and a store do for an addition.
 pub(crate) struct Counters {
@@ -16,7 +17,18 @@ pub(crate) struct Counters {
     oldest_what: AtomicWhat,
     longest_poll: AtomicU64,
     longest_what: AtomicWhat,
+    /// So many more short polls until the service is taken for quick.
+    probation: AtomicU32,
 }
+
+/// A poll of more than some 20 µs is not short.
+const SHORT: u64 = ABOUT_100_US / 5;
+
+/// A new service has to show so many short polls …
+const NEW: u32 = 16;
+
+/// … and one that had a long poll so many.
+const RELAPSED: u32 = 4096;
 
 /// A copy of the counters at one moment. Durations are in ticks.
 #[derive(Clone, Copy)]
@@ -42,7 +54,13 @@ impl Counters {
             oldest_what: AtomicWhat::none(),
             longest_poll: AtomicU64::new(0),
             longest_what: AtomicWhat::none(),
+            probation: AtomicU32::new(NEW),
         }
+    }
+
+    /// Whether its handlers never took long in recent memory.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.probation.load(Ordering::Relaxed) == 0
     }
 
     pub(crate) fn handled(&self, more: u64) {
@@ -64,6 +82,12 @@ impl Counters {
 
     /// A handler was polled for so many ticks without waiting.
     pub(crate) fn polled(&self, what: &'static What, ticks: u64) {
+        let probation = self.probation.load(Ordering::Relaxed);
+        if ticks > SHORT {
+            self.probation.store(RELAPSED, Ordering::Relaxed);
+        } else if probation > 0 {
+            self.probation.store(probation - 1, Ordering::Relaxed);
+        }
         if ticks > self.longest_poll.load(Ordering::Relaxed) {
             self.longest_poll.store(ticks, Ordering::Relaxed);
             self.longest_what.set(Some(what));

@@ -70,6 +70,9 @@ pub(crate) struct Frame {
     header: NonNull<Header>,
 }
 
+/// The type of the future in a frame, for looking inside.
+pub(crate) struct Inside<F>(*mut F);
+
 /// A counted pointer to a frame, for telling that it can go on.
 pub(crate) struct FrameRef {
     header: NonNull<Header>,
@@ -93,6 +96,34 @@ impl Frame {
         } else {
             Self::place(blocks, Box::pin(future))
         }
+    }
+
+    /// As [`Frame::new`], for a future whose content is wanted after it has ended.
+    ///
+    /// Panics if its alignment is larger than that of blocks.
+    pub(crate) fn open<F>(blocks: &mut Blocks, future: F) -> (Self, Inside<F>)
+    where
+        F: Future<Output = Finish> + Send + 'static,
+    {
+        assert!(align_of::<F>() <= ALIGN, "such a future goes into a box");
+        let frame = Self::place(blocks, future);
+        let inside = Inside(content_of(frame.header).cast::<F>());
+        (frame, inside)
+    }
+
+    /// Runs `f` on the future inside. `inside` must have come with this frame.
+    pub(crate) fn look_inside<F, R>(
+        &mut self,
+        inside: &Inside<F>,
+        f: impl FnOnce(Pin<&mut F>) -> R,
+    ) -> R {
+        assert!(
+            ptr::eq(inside.0.cast(), content_of(self.header)),
+            "a frame is looked into with what came with it"
+        );
+        // SAFETY: `inside` came with this frame, so the block holds an `F`, which is still there: only `end` drops it, and that
+        // takes the frame. The frame is borrowed mutably, and the future never moves.
+        f(unsafe { Pin::new_unchecked(&mut *inside.0) })
     }
 
     fn place<F>(blocks: &mut Blocks, future: F) -> Self

@@ -184,6 +184,21 @@ impl<E, R> Mailbox<E, R> {
         self.inner.lock().wake()
     }
 
+    /// Takes the service as a worker does that found it in its queue, if it rests and nobody has anything for it.
+    /// Whoever gets it must end with [`Mailbox::settle`].
+    pub(crate) fn claim(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let idle = inner.rests
+            && inner.ending == Ending::No
+            && inner.queue.is_empty()
+            && inner.resumed.is_empty()
+            && self.unstarted.load(Ordering::Relaxed) == 0;
+        if idle {
+            inner.rests = false;
+        }
+        idle
+    }
+
     /// Queues the message that `make` yields. It is only called when there is room, so a refused message never moves.
     pub(crate) fn try_push(&self, make: impl FnOnce() -> E) -> Result<Wake, Refused> {
         let mut inner = self.inner.lock();

@@ -11,6 +11,9 @@
 //! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
 //! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
 //!
+//! Beyond telling and asking: typed [`Events`], streams that become messages ([`Cx::attach`]) and replies that are streams
+//! ([`replies`](fn@replies)), pools of services ([`ServicePool`]), calls shared by key ([`Coalesce`]), and messages that come later
+//! ([`Cx::send_after`], [`Cx::send_every_with`]).
 //! # A first path through it
 //!
 //! 1. **State.** A service is a struct with `impl Service for Account {}`. [`Million::builder`] builds the pools, and
@@ -52,36 +55,47 @@
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
 //! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
 
+mod attach;
 mod block;
 mod blocking;
 mod builder;
 mod call;
+mod coalesce;
 mod context;
 mod counters;
 pub mod deterministic;
 mod dice;
+mod direct;
 mod doing;
 mod envelope;
 mod environment;
 mod error;
+mod events;
 mod exit;
+mod flight;
 mod frame;
 mod handle;
 mod hang;
 mod in_flight;
 mod io;
+mod later;
 mod mailbox;
 mod message;
+mod missed_tick;
 mod parker;
 mod patrol;
+mod publish;
 mod recipient;
 mod registry;
+mod replies;
 mod runtime;
 mod service;
+mod service_pool;
 mod services;
 pub mod settings;
 mod simulated_task;
 mod simulation;
+mod stable_hash;
 mod state;
 mod stats;
 mod sync;
@@ -93,18 +107,26 @@ mod turn;
 mod waiting_line;
 mod worker;
 
+pub use attach::{Attached, StreamEnd};
 pub use builder::Builder;
 pub use call::{Call, Sending};
+pub use coalesce::{Coalesce, CoalesceError, Coalesced};
 pub use context::{Cx, ServiceId};
 pub use error::{BuildError, CallError, IoError, NameTaken, SendError, StartError, TrySendError};
+pub use events::{Events, Subscription};
 pub use exit::{Closed, ExitReason};
 pub use handle::{Handle, WeakHandle};
 pub use io::Io;
+pub use later::Timer;
 pub use message::Message;
+pub use missed_tick::MissedTick;
+pub use publish::{Collect, Collected, Publish, PublishReport};
 pub use recipient::Recipient;
+pub use replies::{ReceiverGone, Replies, RepliesOutcome, RepliesSender, TryReplyError, replies};
 pub use runtime::{Million, ShutdownReport};
 pub use service::{Handler, Options, PanicPolicy, Service};
+pub use service_pool::{PoolClosed, Route, ServicePool};
 pub use services::Services;
 pub use state::StateGuard;
 pub use stats::{HandlerTime, ServiceStats, Stats, StatsEvery};
-pub use timer::{Sleep, Timer};
+pub use timer::Sleep;

@@ -1,17 +1,20 @@
 //! Who can be told a message, whatever service it is: [`Recipient`], and the seam between handles and services.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use super::blocking;
 use super::call::{Call, Sending};
 use super::context::ServiceId;
+use super::direct::Answered;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
+use super::handle::Handle;
 use super::mailbox::Refused;
 use super::message::Message;
+use super::service::Handler;
 use super::services::Services;
 use super::waiting_line::Place;
 
@@ -32,6 +35,10 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
         place: &mut Option<Place>,
         waker: &Waker,
     ) -> Result<(), Refused>;
+
+    /// Has the message handled on this very thread, if that is a worker and the service has nothing else to do. Otherwise
+    /// the message stays where it is.
+    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply>;
 
     fn give_up(&self, place: Place);
     fn services(&self) -> &Services;
@@ -89,6 +96,11 @@ pub struct Recipient<M: Message>(Arc<dyn Deliver<M>>);
 impl<M: Message> Recipient<M> {
     pub(crate) fn of(service: Arc<dyn Deliver<M>>) -> Self {
         Self(service)
+    }
+
+    /// For those who must not keep the memory of an ended service.
+    pub(crate) fn downgrade(&self) -> Weak<dyn Deliver<M>> {
+        Arc::downgrade(&self.0)
     }
 
     /// As [`Handle::send`](super::Handle::send).
@@ -154,6 +166,24 @@ impl<M: Message> Recipient<M> {
     /// The number of the service.
     pub fn id(&self) -> ServiceId {
         self.0.id()
+    }
+}
+
+impl<S: Handler<M>, M: Message> From<&Handle<S>> for Recipient<M> {
+    fn from(handle: &Handle<S>) -> Self {
+        handle.recipient()
+    }
+}
+
+impl<S: Handler<M>, M: Message> From<Handle<S>> for Recipient<M> {
+    fn from(handle: Handle<S>) -> Self {
+        handle.recipient()
+    }
+}
+
+impl<M: Message> From<&Recipient<M>> for Recipient<M> {
+    fn from(recipient: &Recipient<M>) -> Self {
+        recipient.clone()
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::context::{Cx, ServiceId};
 use super::environment::Environment;
 use super::error::NameTaken;
+use super::events::Topics;
 use super::exit::{Closed, ExitReason, Exits};
 use super::handle::Handle;
 use super::io::Io;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
+    topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
     emptied: Notify,
@@ -105,6 +107,7 @@ impl Services {
             call_timeout,
             settings,
             registry: Registry::new(),
+            topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
                 next: 1,
@@ -238,6 +241,10 @@ impl Services {
             let some = (from..next).filter_map(|key| table.services.get(key));
             (some.map(|(_, service)| Arc::clone(service)).collect(), next)
         })
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.0.topics
     }
 
     pub(crate) fn environment(&self) -> &Environment {

@@ -8,24 +8,17 @@
 //! Time is counted in ticks (`timer.ms_per_tick`, 10 ms by default); a deadline is rounded up to one, so nothing fires
 //! early. The driver sleeps until the next tick that has a timer: no timer, no wake-up.
 
-use std::any::type_name;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::block::Blocks;
-use super::context::Cx;
-use super::envelope::{Letter, Nobody, Opened, Tell, answer};
 use super::environment::Environment;
-use super::mailbox::Ending;
-use super::message::Message;
-use super::service::Handler;
+use super::later::Later;
 use super::sync::Mutex;
 use super::timer_wheel::Wheel;
 
@@ -50,13 +43,6 @@ struct State {
 enum Alarm {
     Wake(Waker),
     Send(Arc<dyn Later>),
-}
-
-/// A message that is sent later.
-trait Later: Send + Sync {
-    /// Sends it. Returns when it is to be sent again, if it is.
-    fn send(&self) -> Option<Duration>;
-    fn cancelled(&self) -> &AtomicBool;
 }
 
 impl Timers {
@@ -134,15 +120,23 @@ impl Timers {
     }
 
     fn send(&self, later: &Arc<dyn Later>) {
-        if later.cancelled().load(Ordering::Acquire) {
+        if later.armed().is_cancelled() {
             return;
         }
-        if let Some(again) = later.send() {
-            self.set(
-                self.environment.now() + again,
-                Alarm::Send(Arc::clone(later)),
-            );
+        if let Some(again) = later.send(self.now()) {
+            self.arm(again, later);
         }
+    }
+
+    /// Has `later` sent at `deadline`, unless it is cancelled.
+    pub(crate) fn arm(&self, deadline: Instant, later: &Arc<dyn Later>) {
+        later
+            .armed()
+            .arm(|| self.set(deadline, Alarm::Send(Arc::clone(later))));
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.environment.now()
     }
 
     /// Ready once `deadline` has passed. `key` keeps the timer from poll to poll; cancel it when the wait is given up.
@@ -173,53 +167,6 @@ impl Timers {
     pub(crate) fn cancel(&self, key: TimerKey) {
         let alarm = self.state.lock().wheel.cancel(key);
         drop(alarm);
-    }
-
-    pub(crate) fn send_after<S, M>(
-        self: &Arc<Self>,
-        service: Weak<Cx<S>>,
-        duration: Duration,
-        message: M,
-    ) -> Timer
-    where
-        S: Handler<M>,
-        M: Message,
-    {
-        let once = Arc::new(Once {
-            service,
-            message: Mutex::new(Some(message)),
-            cancelled: AtomicBool::new(false),
-        });
-        self.start(duration, once)
-    }
-
-    pub(crate) fn send_every<S, M>(
-        self: &Arc<Self>,
-        service: Weak<Cx<S>>,
-        period: Duration,
-        message: M,
-    ) -> Timer
-    where
-        S: Handler<M>,
-        M: Message + Clone + Sync,
-    {
-        let every = Arc::new_cyclic(|me| Every {
-            me: me.clone(),
-            service,
-            period,
-            message,
-            unstarted: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
-        });
-        self.start(period, every)
-    }
-
-    fn start(self: &Arc<Self>, after: Duration, later: Arc<dyn Later>) -> Timer {
-        let deadline = self.environment.now().checked_add(after);
-        if let Some(deadline) = deadline {
-            self.set(deadline, Alarm::Send(Arc::clone(&later)));
-        }
-        Timer { later }
     }
 
     /// `None`: nobody drives the timers any more.
@@ -306,87 +253,5 @@ impl Drop for Sleep {
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sleep")
-    }
-}
-
-/// A message that will be sent. Made by [`Cx::send_after`](super::Cx::send_after) and [`Cx::send_every`](super::Cx::send_every). Dropping it
-/// does not cancel it.
-pub struct Timer {
-    later: Arc<dyn Later>,
-}
-
-impl Timer {
-    /// Sends nothing from now on. A message that is in the mailbox already is still handled.
-    pub fn cancel(&self) {
-        self.later.cancelled().store(true, Ordering::Release);
-    }
-}
-
-impl fmt::Debug for Timer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Timer")
-    }
-}
-
-struct Once<S: Handler<M>, M: Message> {
-    service: Weak<Cx<S>>,
-    message: Mutex<Option<M>>,
-    cancelled: AtomicBool,
-}
-
-impl<S: Handler<M>, M: Message> Later for Once<S, M> {
-    fn send(&self) -> Option<Duration> {
-        if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
-        {
-            service.push_beyond_capacity(Ending::No, Tell(message));
-        }
-        None
-    }
-
-    fn cancelled(&self) -> &AtomicBool {
-        &self.cancelled
-    }
-}
-
-struct Every<S: Handler<M>, M: Message + Clone + Sync> {
-    me: Weak<Self>,
-    service: Weak<Cx<S>>,
-    period: Duration,
-    message: M,
-    /// The last copy lies in the mailbox.
-    unstarted: AtomicBool,
-    cancelled: AtomicBool,
-}
-
-impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
-    fn send(&self) -> Option<Duration> {
-        let service = self.service.upgrade()?;
-        let every = self.me.upgrade()?;
-        if !self.unstarted.swap(true, Ordering::AcqRel)
-            && !service.push_beyond_capacity(Ending::No, Copy { every })
-        {
-            return None;
-        }
-        Some(self.period)
-    }
-
-    fn cancelled(&self) -> &AtomicBool {
-        &self.cancelled
-    }
-}
-
-/// One sending of a periodic message; it is cloned only when it is handled.
-struct Copy<S: Handler<M>, M: Message + Clone + Sync> {
-    every: Arc<Every<S, M>>,
-}
-
-impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
-    fn message() -> &'static str {
-        type_name::<M>()
-    }
-
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
-        self.every.unstarted.store(false, Ordering::Release);
-        answer(|| S::handle(cx, self.every.message.clone()), Nobody, blocks)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Tools {
     /// The last look at the clock, in ticks.
     pub(crate) stamp: u64,
     pub(crate) doing: Arc<Doing>,
+    /// They serve a call inside a call, not a turn.
+    pub(crate) direct: bool,
     /// In virtual time, which stands still in a turn, the ticks that it is.
     stands_at: Option<u64>,
 }
@@ -36,6 +38,7 @@ impl Tools {
             messages_a_turn: MESSAGES_A_TURN,
             stamp: ticks::now(),
             doing,
+            direct: false,
             stands_at: None,
         }
     }

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::context::Cx;
+use super::direct;
 use super::doing::{self, What};
 use super::envelope::{self, Envelope, Opened, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, FrameRef, Panic};
+use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Batch, Ending, Readiness, Settled};
 use super::service::{PanicPolicy, Service};
@@ -71,7 +72,7 @@ impl<S: Service> Run for Cx<S> {
             // SAFETY: this thread runs the service, until `take` returns.
             let _entered = unsafe { self.state.enter(self.running()) };
             Turn {
-                cx: &self,
+                cx: self.as_ref(),
                 runner,
                 tools,
             }
@@ -81,25 +82,57 @@ impl<S: Service> Run for Cx<S> {
     }
 }
 
-struct Turn<'a, S: Service> {
-    cx: &'a Arc<Cx<S>>,
-    runner: &'a mut Runner<S>,
-    tools: &'a mut Tools,
+/// A worker's stay with a service. Whoever makes one is alone with the service, and keeps it alive.
+pub(crate) struct Turn<'a, S: Service> {
+    pub(crate) cx: &'a Cx<S>,
+    pub(crate) runner: &'a mut Runner<S>,
+    pub(crate) tools: &'a mut Tools,
 }
 
 /// The service ends now, for this reason.
-struct End(ExitReason);
+pub(crate) struct End(ExitReason);
 
 impl<S: Service> Turn<'_, S> {
+    /// Runs `handle` with a service that was claimed, and lets it go. `ended` is what to return if the service ends over it.
+    pub(crate) fn claimed<R>(
+        cx: &Cx<S>,
+        tools: &mut Tools,
+        ended: R,
+        handle: impl FnOnce(&mut Turn<'_, S>) -> Result<R, End>,
+    ) -> R {
+        cx.runner.with_mut(|runner| {
+            // SAFETY: whoever has claimed a service is alone with it, as a worker is that found it in its queue, until it
+            // rests or is in a queue, which is the last that is done here.
+            let runner = unsafe { &mut *runner };
+            // SAFETY: this thread runs the service, as above.
+            let _entered = unsafe { cx.state.enter(cx.running()) };
+            let mut turn = Turn { cx, runner, tools };
+            match handle(&mut turn) {
+                Err(end) => {
+                    turn.end(end);
+                    ended
+                }
+                Ok(handled) => {
+                    let readiness = turn.readiness();
+                    let settled = cx.mailbox.settle(&mut turn.runner.batch, readiness);
+                    if settled != Settled::Rests {
+                        cx.services.schedule(cx.shared());
+                    }
+                    handled
+                }
+            }
+        })
+    }
+
     /// Returns whether the service wants another turn. If not, it rests or has ended.
     fn take(&mut self) -> bool {
         let mut handled = 0;
         let worked = self.work(&mut handled);
         match worked {
             Ok(more) => more,
-            Err(End(reason)) => {
+            Err(end) => {
                 self.cx.counters.handled(handled);
-                self.end(reason);
+                self.end(end);
                 false
             }
         }
@@ -136,10 +169,7 @@ impl<S: Service> Turn<'_, S> {
             }
             left = left.saturating_sub(polled);
             self.publish(std::mem::take(handled));
-            let readiness = Readiness {
-                may_start: self.may_start(),
-                may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
-            };
+            let readiness = self.readiness();
             match self.cx.mailbox.settle(&mut self.runner.batch, readiness) {
                 // From here on another worker may have the service.
                 Settled::Rests => return Ok(false),
@@ -151,17 +181,24 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
+    pub(crate) fn readiness(&self) -> Readiness {
+        Readiness {
+            may_start: self.may_start(),
+            may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
+        }
+    }
+
     /// Tells those who look from outside what was done since the last time.
-    fn publish(&mut self, handled: u64) {
+    pub(crate) fn publish(&mut self, handled: u64) {
         self.cx.counters.handled(handled);
         let handlers = self.runner.in_flight.as_deref();
         self.cx.counters.in_flight(handlers);
         if handlers.is_some() && !self.runner.listed {
-            self.runner.listed = self.cx.services.patrol().list(self.cx);
+            self.runner.listed = self.cx.services.patrol().list(&self.cx.shared());
         }
     }
 
-    fn may_start(&self) -> bool {
+    pub(crate) fn may_start(&self) -> bool {
         self.runner.phase == Phase::Running
             && self.runner.waiting() < self.cx.options.max_in_flight as usize
     }
@@ -188,11 +225,11 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// The context for a handler's future, which wants a reference without end.
-    fn lasting(&self) -> &'static Cx<S> {
-        // SAFETY: a future that is given this lives in a frame. It is on this worker's stack while the worker holds the
-        // service's `Arc`, or in `runner.in_flight` with an `Arc` of the service as its owner; in both cases the context
+    pub(crate) fn lasting(&self) -> &'static Cx<S> {
+        // SAFETY: a future that is given this lives in a frame. It is on this worker's stack while the turn keeps the service
+        // alive, or in `runner.in_flight` with an `Arc` of the service as its owner; in both cases the context
         // outlives it. Handlers are generic over the lifetime of `cx`, so they cannot keep it beyond their future.
-        unsafe { &*Arc::as_ptr(self.cx) }
+        unsafe { &*std::ptr::from_ref(self.cx) }
     }
 
     /// The first poll of a frame. If it waits, it joins the others that do, and is polled again with a real waker.
@@ -208,7 +245,12 @@ impl<S: Service> Turn<'_, S> {
             let dropped = frame.recycle(&mut self.tools.blocks);
             return self.finished(finish.and(dropped), what);
         }
-        let owner = self.cx.clone();
+        self.wait(frame, what)
+    }
+
+    /// A handler that was polled without a waker joins the others that wait, and is polled with one.
+    pub(crate) fn wait(&mut self, mut frame: Frame, what: &'static What) -> Result<(), End> {
+        let owner = self.cx.shared();
         let spares = &mut self.tools.spares;
         let handlers = self
             .runner
@@ -255,7 +297,10 @@ impl<S: Service> Turn<'_, S> {
         self.finished(finish.and(dropped), what)
     }
 
-    fn begin_poll(&mut self, what: &'static What) {
+    pub(crate) fn begin_poll(&mut self, what: &'static What) {
+        if !self.tools.direct {
+            direct::begin_poll();
+        }
         self.tools.doing.begin(doing::Poll {
             what,
             service: self.cx.id.0,
@@ -264,15 +309,18 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// One look at the clock a poll: where one ends the next begins.
-    fn end_poll(&mut self, what: &'static What) {
+    pub(crate) fn end_poll(&mut self, what: &'static What) {
         let now = self.tools.ticks();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
         self.tools.doing.end();
+        if !self.tools.direct {
+            direct::end_poll();
+        }
         self.cx.counters.polled(what, took);
     }
 
-    fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
+    pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
         let phase = self.runner.phase;
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
@@ -313,7 +361,7 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// Drops all that is left of the service and announces its end.
-    fn end(&mut self, reason: ExitReason) {
+    pub(crate) fn end(&mut self, End(reason): End) {
         self.runner.phase = Phase::Ended;
         drop(self.cx.mailbox.close(Ending::Now));
         let handlers = self

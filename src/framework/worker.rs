@@ -152,6 +152,11 @@ impl Pool {
             .filter_map(|(index, worker)| Some((index, worker.doing.now()?)))
     }
 
+    /// Where worker `index` tells what it is doing.
+    pub(crate) fn doing_of(&self, index: usize) -> &Arc<Doing> {
+        &self.workers[index].doing
+    }
+
     /// Queues `task` for a turn.
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
         match self.current() {

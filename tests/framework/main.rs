@@ -6,16 +6,22 @@
 
 mod backpressure;
 mod calls;
+mod coalescing;
 mod deterministic;
 mod deterministic_life;
 mod embedding;
+mod embedding;
+mod events;
 mod handle_model;
 mod io;
 mod lifecycle;
 mod names;
 mod panics;
 mod pool;
+mod replies;
+mod service_pool;
 mod shutdown;
 mod state;
+mod streams;
 mod support;
 mod timers;

@@ -1,8 +1,9 @@
 //! Messages that come later.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use million::framework::{Cx, Handler, Message, Options, Service, Timer};
+use million::framework::{Cx, Handler, Message, MissedTick, Options, Service, Timer};
 
 use crate::support::{million, run};
 
@@ -187,4 +188,88 @@ fn a_sleep_of_all_time_is_only_long() {
                 .is_empty()
         );
     });
+}
+
+/// Something that is kept as long as a message may come.
+#[derive(Clone)]
+struct Reminder(#[expect(dead_code, reason = "only its count of references is looked at")] Arc<()>);
+impl Message for Reminder {
+    type Reply = ();
+}
+impl Handler<Reminder> for Clock {
+    async fn handle(_: &Cx<Self>, _: Reminder) {}
+}
+
+struct Remind(Arc<()>);
+impl Message for Remind {
+    type Reply = [Timer; 2];
+}
+impl Handler<Remind> for Clock {
+    async fn handle(cx: &Cx<Self>, message: Remind) -> [Timer; 2] {
+        let hour = Duration::from_secs(3600);
+        let reminder = Reminder(message.0);
+        let every = cx.send_every(hour, reminder.clone());
+        [cx.send_after(hour, reminder), every]
+    }
+}
+
+#[test]
+fn a_cancelled_message_is_forgotten_at_once() {
+    let million = million(1);
+    let clock = million.spawn(Clock::default());
+    let kept = Arc::new(());
+    let timers = clock.blocking_call(Remind(kept.clone())).unwrap();
+    assert_eq!(Arc::strong_count(&kept), 3);
+    for (at, timer) in timers.iter().enumerate() {
+        timer.cancel();
+        assert_eq!(Arc::strong_count(&kept), 2 - at);
+        timer.cancel();
+    }
+}
+
+/// Begins a periodic message and keeps the service busy for some of its periods; then tells how many copies had been started.
+struct Miss {
+    missed: MissedTick,
+    period: Duration,
+    periods: u32,
+}
+impl Message for Miss {
+    type Reply = (Timer, Instant);
+}
+impl Handler<Miss> for Clock {
+    async fn handle(cx: &Cx<Self>, message: Miss) -> (Timer, Instant) {
+        let timer = cx.send_every_with(message.period, message.missed, Tick(1));
+        cx.sleep(message.period * message.periods).await;
+        assert!(cx.state().ticks.is_empty(), "one message at a time");
+        (timer, cx.services().now())
+    }
+}
+
+/// How long a busy service takes to get `count` ticks, from when it is free.
+fn time_to_get(count: usize, miss: Miss) -> Duration {
+    let million = million(1);
+    let clock = million.spawn_with(Options::new().max_in_flight(1), Clock::default());
+    run(&million, async {
+        let (timer, free) = clock.call(miss).await.unwrap();
+        while clock.call(Ticks).await.unwrap().len() < count {}
+        timer.cancel();
+        million.now() - free
+    })
+}
+
+#[test]
+fn missed_ticks_are_made_up_for_at_once_under_burst_and_left_out_otherwise() {
+    const PERIOD: Duration = Duration::from_millis(100);
+    let miss = |missed| Miss {
+        missed,
+        period: PERIOD,
+        periods: 7,
+    };
+    // One copy lies in the mailbox and four are owed; without them four more periods would have to pass.
+    let burst = time_to_get(5, miss(MissedTick::Burst { most: 4 }));
+    assert!(burst < 3 * PERIOD, "{burst:?}");
+    for missed in [MissedTick::Delay, MissedTick::Skip] {
+        let left_out = time_to_get(4, miss(missed));
+        assert!(left_out > PERIOD, "{missed:?}: {left_out:?}");
+    }
 }

@@ -1,0 +1,301 @@
+//! Direct calls: a call from one service to another that rests is handled at once, on the caller's worker and stack.
+//!
+//! ```text
+//! caller's turn ── call().await ──▶ claim the callee ──▶ poll its handler ──ready──▶ reply, without queue, waker or oneshot
+//!                                        │                    └──waits──▶ it joins the callee's handlers in flight, as ever
+//!                                        └──not at rest, or slow──▶ the ordinary way through the mailbox
+//! ```
+//!
+//! Two services that call each other back and forth would otherwise pay for two trips through a run queue and two wakes a
+//! call. The idea is that of handing the processor over with the message, as in Liedtke's "Improving IPC by Kernel Design", 1993.
+//!
+//! Nothing that is promised changes: the callee has nothing queued, so the order of messages holds; it was claimed as a
+//! worker claims it, so it stays single-threaded; a handler that waits is in flight like any other. What could change is when other
+//! messages of the caller go on, so only those are called directly whose handlers were quick of late, and only so many
+//! times in a row.
+
+use std::any::type_name;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::block::ALIGN;
+use super::context::Cx;
+use super::doing::{Doing, What};
+use super::envelope::ReplySender;
+use super::error::CallError;
+use super::frame::{Finish, Frame};
+use super::message::Message;
+use super::service::{Handler, Service};
+use super::ticks;
+use super::tools::Tools;
+use super::turn::{End, Turn};
+use super::worker::Pool;
+
+/// How many direct calls one poll of a handler may make (some 10 µs). Then the handler is polled again after others have
+/// had their turn: one that calls in a loop does not keep its worker.
+const CALLS_A_POLL: u32 = 128;
+
+/// Direct calls inside direct calls, at most: each takes some of the worker's stack.
+const DEPTH: usize = 4;
+
+/// What came of it.
+pub(crate) enum Answered<R> {
+    /// The message is where it was, and is to go the ordinary way.
+    Not,
+    /// The message is where it was. The handler has called so often that others are to have their turn before it does
+    /// again.
+    NotNow,
+    With(Result<R, CallError>),
+    /// The handler waits.
+    Later(oneshot::AsyncReceiver<Result<R, CallError>>),
+}
+
+thread_local! {
+    static HERE: Here = const {
+        Here {
+            pool: Cell::new(ptr::null()),
+            left: Cell::new(0),
+            doing: RefCell::new(None),
+            tools: RefCell::new(Vec::new()),
+        }
+    };
+}
+
+/// What this thread may do directly.
+struct Here {
+    /// The pool whose worker it is.
+    pool: Cell<*const Pool>,
+    /// Direct calls that this poll may still make. 0 outside of polls.
+    left: Cell<u32>,
+    doing: RefCell<Option<Arc<Doing>>>,
+    /// One set for each depth that is not in use.
+    #[allow(
+        clippy::vec_box,
+        reason = "moving a box is cheaper than moving what is in it"
+    )]
+    tools: RefCell<Vec<Box<Tools>>>,
+}
+
+/// This thread is a worker of the pool at `pool` from now on.
+pub(crate) fn begin_work(pool: *const Pool, doing: &Arc<Doing>) {
+    HERE.with(|here| {
+        here.pool.set(pool);
+        here.doing.replace(Some(Arc::clone(doing)));
+        here.tools.replace(
+            (0..DEPTH)
+                .map(|_| {
+                    let mut tools = Tools::new(Arc::clone(doing));
+                    tools.direct = true;
+                    Box::new(tools)
+                })
+                .collect(),
+        );
+    });
+}
+
+/// This thread is no worker any more.
+pub(crate) fn end_work() {
+    HERE.with(|here| {
+        here.pool.set(ptr::null());
+        here.doing.replace(None);
+        drop(here.tools.replace(Vec::new()));
+    });
+}
+
+/// A handler is polled on this thread from now on, until [`end_poll`].
+pub(crate) fn begin_poll() {
+    HERE.with(|here| here.left.set(CALLS_A_POLL));
+}
+
+pub(crate) fn end_poll() {
+    HERE.with(|here| here.left.set(0));
+}
+
+/// Why there is no direct call.
+enum Refused {
+    /// This is no handler of the same pool, or one too deep in direct calls.
+    Elsewhere,
+    TooOften,
+}
+
+/// Tools for a direct call, given back when this is dropped.
+struct Permit(Option<Box<Tools>>);
+
+impl Permit {
+    fn get(pool: *const Pool) -> Result<Self, Refused> {
+        HERE.with(|here| {
+            let left = here.left.get();
+            if left == 0 || pool.is_null() || !ptr::eq(here.pool.get(), pool) {
+                return Err(Refused::Elsewhere);
+            }
+            if left == 1 {
+                return Err(Refused::TooOften);
+            }
+            let Some(tools) = here.tools.borrow_mut().pop() else {
+                return Err(Refused::Elsewhere);
+            };
+            here.left.set(left - 1);
+            Ok(Self(Some(tools)))
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(tools) = self.0.take() {
+            HERE.with(|here| here.tools.borrow_mut().push(tools));
+        }
+    }
+}
+
+/// Has `message` handled here and now, if `cx` is a quick service that rests.
+pub(crate) fn ask<S, M>(cx: &Cx<S>, message: &mut Option<M>) -> Answered<M::Reply>
+where
+    S: Handler<M>,
+    M: Message,
+{
+    if !cx.counters.is_quick() {
+        return Answered::Not;
+    }
+    let mut permit = match Permit::get(cx.services.pool_address()) {
+        Ok(permit) => permit,
+        Err(Refused::Elsewhere) => return Answered::Not,
+        Err(Refused::TooOften) => return Answered::NotNow,
+    };
+    let Some(tools) = permit.0.as_deref_mut() else {
+        return Answered::Not;
+    };
+    if !cx.mailbox.claim() {
+        return Answered::Not;
+    }
+    let ended = Answered::With(Err(CallError::Panicked));
+    Turn::claimed(cx, tools, ended, |turn| {
+        if !turn.may_start() {
+            return Ok(Answered::Not);
+        }
+        let Some(message) = message.take() else {
+            return Ok(Answered::Not);
+        };
+        turn.tools.stamp = ticks::now();
+        let interrupted = turn.tools.doing.now();
+        let answered = turn.answer(message);
+        match interrupted {
+            Some(poll) => turn.tools.doing.begin(poll),
+            None => turn.tools.doing.end(),
+        }
+        answered
+    })
+}
+
+impl<S: Service> Turn<'_, S> {
+    fn answer<M>(&mut self, message: M) -> Result<Answered<M::Reply>, End>
+    where
+        S: Handler<M>,
+        M: Message,
+    {
+        let what = Asked::<S, M>::WHAT;
+        let cx = self.lasting();
+        let handler = match catch_unwind(AssertUnwindSafe(|| S::handle(cx, message))) {
+            Ok(handler) => handler,
+            Err(panic) => {
+                self.publish(1);
+                self.finished(Err(panic), what)?;
+                return Ok(Answered::With(Err(CallError::Panicked)));
+            }
+        };
+        if align_of_val(&handler) > ALIGN {
+            self.poll_here(Box::pin(handler), what)
+        } else {
+            self.poll_here(handler, what)
+        }
+    }
+
+    fn poll_here<F>(&mut self, handler: F, what: &'static What) -> Result<Answered<F::Output>, End>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let told = Told::Early(None);
+        let (mut frame, inside) = Frame::open(&mut self.tools.blocks, Directly { handler, told });
+        self.begin_poll(what);
+        let polled = frame.poll_unattached();
+        self.end_poll(what);
+        match polled {
+            Poll::Ready(finish) => {
+                let reply = frame.look_inside(&inside, |directly| match directly.project().told {
+                    Told::Early(reply) => reply.take(),
+                    Told::Later(_) => None,
+                });
+                let dropped = frame.recycle(&mut self.tools.blocks);
+                self.publish(1);
+                self.finished(finish.and(dropped), what)?;
+                Ok(Answered::With(reply.ok_or(CallError::Panicked)))
+            }
+            Poll::Pending => {
+                let (sender, reply) = oneshot::async_channel();
+                frame.look_inside(&inside, |directly| {
+                    *directly.project().told = Told::Later(Some(sender));
+                });
+                let waits = self.wait(frame, what);
+                self.publish(1);
+                waits.map(|()| Answered::Later(reply))
+            }
+        }
+    }
+}
+
+/// What a direct call asks.
+struct Asked<S, M>(PhantomData<fn(S, M)>);
+
+impl<S: Service, M: Message> Asked<S, M> {
+    const WHAT: &'static What = &What {
+        service: type_name::<S>,
+        message: type_name::<M>,
+    };
+}
+
+/// Where the reply goes: to the caller that is still on the stack, or has gone to wait.
+enum Told<R> {
+    Early(Option<R>),
+    Later(Option<ReplySender<R>>),
+}
+
+pin_project_lite::pin_project! {
+    struct Directly<F: Future> {
+        #[pin]
+        handler: F,
+        told: Told<F::Output>,
+    }
+}
+
+impl<F> Future for Directly<F>
+where
+    F: Future<Output: Send>,
+{
+    type Output = Finish;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finish> {
+        let this = self.project();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.handler.poll(cx)));
+        let (reply, finish) = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(reply)) => (Ok(reply), Ok(())),
+            Err(panic) => (Err(CallError::Panicked), Err(panic)),
+        };
+        match this.told {
+            Told::Early(early) => *early = reply.ok(),
+            Told::Later(sender) => {
+                if let Some(sender) = sender.take() {
+                    // A caller that has stopped waiting needs no reply.
+                    drop(sender.send(reply));
+                }
+            }
+        }
+        Poll::Ready(finish)
+    }
+}
