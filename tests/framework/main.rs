@@ -10,7 +10,6 @@ mod coalescing;
 mod deterministic;
 mod deterministic_life;
 mod embedding;
-mod embedding;
 mod events;
 mod handle_model;
 mod io;
