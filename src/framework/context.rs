@@ -273,6 +273,7 @@ impl<S: Service> Cx<S> {
             name: type_name::<S>,
             id: self.id.0,
             exclusive: self.options.max_in_flight == 1,
+            waits: false,
         }
     }
 
@@ -348,6 +349,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn services(&self) -> &Services {
         &self.services
+    }
+
+    fn running(&self) -> Running {
+        Cx::running(self)
     }
 
     fn id(&self) -> ServiceId {

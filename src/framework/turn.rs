@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
+use super::call_cycle;
 use super::context::Cx;
 use super::direct;
 use super::doing::{self, What};
@@ -26,6 +27,7 @@ use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Batch, Ending, Readiness, Settled};
 use super::service::{PanicPolicy, Service};
+use super::state::Running;
 use super::tools::Tools;
 use super::worker::Run;
 
@@ -34,6 +36,8 @@ pub(crate) struct Runner<S: Service> {
     phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
+    /// The handler in flight has begun to wait for calls that may close a circle.
+    waits: bool,
     batch: Batch<Envelope<S>>,
     /// Handlers that wait. Boxed, because most services never have any.
     pub(crate) in_flight: Option<Box<InFlight>>,
@@ -53,6 +57,7 @@ impl<S: Service> Runner<S> {
         Self {
             phase: Phase::New,
             listed: false,
+            waits: false,
             batch: Batch::new(),
             in_flight: None,
         }
@@ -318,9 +323,20 @@ impl<S: Service> Turn<'_, S> {
             direct::end_poll();
         }
         self.cx.counters.polled(what, took);
+        if self.cx.options.max_in_flight == 1 {
+            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
+        }
+    }
+
+    /// The only handler of a service that has just one is over.
+    fn forget_waits(&mut self) {
+        if std::mem::take(&mut self.runner.waits) {
+            call_cycle::handler_ended(self.cx.running());
+        }
     }
 
     pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
+        self.forget_waits();
         let phase = self.runner.phase;
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
@@ -363,6 +379,7 @@ impl<S: Service> Turn<'_, S> {
     /// Drops all that is left of the service and announces its end.
     pub(crate) fn end(&mut self, End(reason): End) {
         self.runner.phase = Phase::Ended;
+        self.forget_waits();
         drop(self.cx.mailbox.close(Ending::Now));
         let handlers = self
             .runner

@@ -6,5 +6,6 @@
     reason = "tests measure real time and block workers on purpose"
 )]
 
+mod call_cycles;
 mod stats;
 mod support;
