@@ -96,6 +96,7 @@ mod services;
 pub mod settings;
 mod simulated_task;
 mod simulation;
+mod spans;
 mod stable_hash;
 mod state;
 mod stats;

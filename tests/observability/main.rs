@@ -7,5 +7,8 @@
 )]
 
 mod call_cycles;
+mod capture;
+mod spans;
 mod stats;
 mod support;
+mod watchdog;

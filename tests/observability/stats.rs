@@ -65,6 +65,9 @@ fn the_longest_poll_is_the_one_that_kept_its_worker_longest() {
         service.call(Ping).await.unwrap();
         let block = service.call(Block(blocked));
         let held = async {
+            while million.stats().busy_workers == 0 {
+                tokio::task::yield_now().await;
+            }
             tokio::time::sleep(Duration::from_millis(30)).await;
             release.send(()).unwrap();
         };
