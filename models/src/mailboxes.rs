@@ -1,71 +1,129 @@
 //! Senders against the worker, and against each other.
 
-use std::sync::Arc;
-
-use loom::future::block_on;
-use loom::thread;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 
-use crate::framework::mailbox::{Batch, Ending, Mailbox, Readiness, Refused, Settled, Wake};
+use loom::cell::UnsafeCell;
+use loom::future::block_on;
+use loom::thread;
+
+use crate::framework::mailbox::{Ending, Mailbox, Next, Readiness, Refused};
 use crate::model;
 
-type Letters = Mailbox<u32, u32>;
-
-async fn send(mailbox: &Letters, message: u32) -> Result<(), Refused> {
-    let mut place = None;
-    poll_fn(
-        |cx| match mailbox.push_or_wait(&mut place, cx.waker(), || message) {
-            Err(Refused::Full) => Poll::Pending,
-            ended => Poll::Ready(ended.map(|_| ())),
-        },
-    )
-    .await
+/// A service that remembers what it handled. Whoever is given the unit has it.
+struct Service {
+    mailbox: Mailbox<u32, u32, ()>,
+    handled: UnsafeCell<Vec<u32>>,
 }
 
-/// A service that could start messages, and has no handler in flight.
-const IDLE: Readiness = Readiness {
+// SAFETY: `handled` is only touched by whoever has the service, which is what the models check.
+unsafe impl Sync for Service {}
+// SAFETY: all that it holds is `Send`.
+unsafe impl Send for Service {}
+
+/// It could start messages, and has no handler in flight.
+const READY: Readiness = Readiness {
     may_start: true,
     may_stop: false,
 };
 
-/// Takes and starts all that is there, as a worker does in a turn.
-fn turn(mailbox: &Letters, batch: &mut Batch<u32>, got: &mut Vec<u32>) -> Settled {
-    let mut resumed = Vec::new();
-    mailbox.take(batch, &mut resumed);
-    while let Some(message) = mailbox.start_next(batch) {
-        got.push(message);
+impl Service {
+    /// One that the caller has.
+    fn new(capacity: u32) -> Arc<Self> {
+        Arc::new(Self {
+            mailbox: Mailbox::new(capacity),
+            handled: UnsafeCell::new(Vec::new()),
+        })
     }
-    mailbox.settle(batch, IDLE)
+
+    /// One that rests.
+    fn at_rest(capacity: u32) -> Arc<Self> {
+        let service = Self::new(capacity);
+        assert_eq!(service.turn(&mut Some(())), Next::Rests);
+        service
+    }
+
+    /// Handles all that is in hand, as a worker does. The caller has the service.
+    fn turn(&self, service: &mut Option<()>) -> Next {
+        let mut resumed = Vec::new();
+        self.handled.with_mut(|handled| {
+            // SAFETY: the caller's promise; loom tells if it is broken.
+            let handled = unsafe { &mut *handled };
+            // SAFETY: as above.
+            handled.extend(unsafe { self.mailbox.take_first() });
+            // SAFETY: as above.
+            while let Some(message) = unsafe { self.mailbox.start_next() } {
+                handled.push(message);
+            }
+        });
+        // SAFETY: as above.
+        let next = unsafe { self.mailbox.exchange(READY, service, &mut resumed) };
+        if !resumed.is_empty() {
+            self.handled.with_mut(|handled| {
+                // SAFETY: what was resumed keeps the service from resting, so the caller still has it.
+                unsafe { &mut *handled }.append(&mut resumed);
+            });
+        }
+        next
+    }
+
+    /// Runs if it was woken, until it rests or is killed.
+    fn run(&self, woken: Option<()>) {
+        let mut service = woken;
+        while service.is_some() {
+            if self.turn(&mut service) == Next::Killed {
+                return;
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.handled.with(|handled| {
+            // SAFETY: asked when all threads have ended.
+            unsafe { &*handled }.len()
+        })
+    }
+}
+
+async fn send(service: &Service, message: u32) -> Result<(), Refused> {
+    let mut place = None;
+    let woken = poll_fn(|cx| {
+        match service
+            .mailbox
+            .push_or_wait(&mut place, cx.waker(), || message)
+        {
+            Err(Refused::Full) => Poll::Pending,
+            ended => Poll::Ready(ended),
+        }
+    })
+    .await?;
+    service.run(woken);
+    Ok(())
 }
 
 #[test]
 fn a_sender_that_waits_for_room_gets_it() {
     model(2, || {
-        let mailbox = Arc::new(Letters::new(1));
-        assert_eq!(mailbox.try_push(|| 1), Ok(Wake::Schedule));
+        let service = Service::new(1);
+        assert_eq!(service.mailbox.try_push(|| 1), Ok(None));
         let sender = {
-            let mailbox = mailbox.clone();
-            thread::spawn(move || block_on(send(&mailbox, 2)))
+            let service = service.clone();
+            thread::spawn(move || block_on(send(&service, 2)))
         };
-        let mut batch = Batch::new();
-        let mut got = Vec::new();
-        while got.len() < 2 {
-            let _ = turn(&mailbox, &mut batch, &mut got);
-            thread::yield_now();
-        }
+        service.run(Some(()));
         assert_eq!(sender.join().unwrap(), Ok(()));
-        assert_eq!(got, [1, 2]);
+        assert_eq!(service.count(), 2);
     });
 }
 
 #[test]
 fn capacity_holds_against_two_senders() {
     model(2, || {
-        let mailbox = Arc::new(Letters::new(1));
+        let service = Service::new(1);
         let senders = [1, 2].map(|message| {
-            let mailbox = mailbox.clone();
-            thread::spawn(move || mailbox.try_push(|| message).is_ok())
+            let service = service.clone();
+            thread::spawn(move || service.mailbox.try_push(|| message).is_ok())
         });
         let accepted = senders
             .map(|sender| sender.join().unwrap())
@@ -73,36 +131,37 @@ fn capacity_holds_against_two_senders() {
             .filter(|accepted| *accepted)
             .count();
         assert_eq!(accepted, 1);
-        assert_eq!(mailbox.len(), 1);
+        assert_eq!(service.mailbox.len(), 1);
     });
 }
 
 #[test]
 fn a_push_against_a_close_is_either_taken_or_refused() {
     model(3, || {
-        let mailbox = Arc::new(Letters::new(4));
+        let service = Service::new(4);
         let sender = {
-            let mailbox = mailbox.clone();
-            thread::spawn(move || mailbox.try_push(|| 7).is_ok())
+            let service = service.clone();
+            thread::spawn(move || service.mailbox.try_push(|| 7).is_ok())
         };
-        let _ = mailbox.close(Ending::Now);
-        let (left, _) = mailbox.clear(&mut Batch::new());
+        assert_eq!(service.mailbox.close(Ending::Now), Ok(None));
+        // SAFETY: this thread has the service.
+        let (left, _) = unsafe { service.mailbox.clear() };
         let accepted = sender.join().unwrap();
         assert_eq!(left.len(), usize::from(accepted));
-        assert_eq!(mailbox.len(), 0);
+        assert_eq!(service.mailbox.len(), 0);
     });
 }
 
 #[test]
 fn a_sender_that_waits_hears_of_the_close() {
     model(2, || {
-        let mailbox = Arc::new(Letters::new(1));
-        assert_eq!(mailbox.try_push(|| 1), Ok(Wake::Schedule));
+        let service = Service::new(1);
+        assert_eq!(service.mailbox.try_push(|| 1), Ok(None));
         let sender = {
-            let mailbox = mailbox.clone();
-            thread::spawn(move || block_on(send(&mailbox, 2)))
+            let service = service.clone();
+            thread::spawn(move || block_on(send(&service, 2)))
         };
-        let _ = mailbox.close(Ending::Now);
+        assert_eq!(service.mailbox.close(Ending::Now), Ok(None));
         assert_eq!(sender.join().unwrap(), Err(Refused::Closed));
     });
 }
@@ -110,137 +169,98 @@ fn a_sender_that_waits_hears_of_the_close() {
 #[test]
 fn room_that_is_given_up_goes_to_the_next() {
     model(2, || {
-        let mailbox = Arc::new(Letters::new(1));
-        assert_eq!(mailbox.try_push(|| 1), Ok(Wake::Schedule));
+        let service = Service::new(1);
+        assert_eq!(service.mailbox.try_push(|| 1), Ok(None));
         let waker = std::task::Waker::noop();
         let mut first = None;
         assert_eq!(
-            mailbox.push_or_wait(&mut first, waker, || 2),
+            service.mailbox.push_or_wait(&mut first, waker, || 2),
             Err(Refused::Full)
         );
         let second = {
-            let mailbox = mailbox.clone();
-            thread::spawn(move || block_on(send(&mailbox, 3)))
+            let service = service.clone();
+            thread::spawn(move || block_on(send(&service, 3)))
         };
-        let mut batch = Batch::new();
-        let mut got = Vec::new();
-        let _ = turn(&mailbox, &mut batch, &mut got);
-        mailbox.give_up(first.expect("it waits in line"));
-        while got.len() < 2 {
-            let _ = turn(&mailbox, &mut batch, &mut got);
-            thread::yield_now();
-        }
+        service.run(Some(()));
+        service.mailbox.give_up(first.expect("it waits in line"));
         assert_eq!(second.join().unwrap(), Ok(()));
-        assert_eq!(got, [1, 3]);
+        assert_eq!(service.count(), 2);
     });
 }
 
 #[test]
 fn a_wake_is_never_lost_and_nobody_runs_twice_at_once() {
     model(3, || {
-        struct Shared {
-            mailbox: Letters,
-            running: loom::cell::UnsafeCell<Vec<u32>>,
-        }
-        // SAFETY: `running` is only touched between a wake that schedules and the next rest, which is what the model checks.
-        unsafe impl Sync for Shared {}
-
-        fn run_until_it_rests(shared: &Shared) {
-            loop {
-                let mut batch = Batch::new();
-                let mut resumed = Vec::new();
-                shared.mailbox.take(&mut batch, &mut resumed);
-                shared.running.with_mut(|got| {
-                    // SAFETY: loom tells if two threads come here at once.
-                    let got = unsafe { &mut *got };
-                    while let Some(message) = shared.mailbox.start_next(&mut batch) {
-                        got.push(message);
-                    }
-                });
-                if shared.mailbox.settle(&mut batch, IDLE) == Settled::Rests {
-                    return;
-                }
-            }
-        }
-
-        let shared = Arc::new(Shared {
-            mailbox: Letters::new(4),
-            running: loom::cell::UnsafeCell::new(Vec::new()),
-        });
+        let service = Service::at_rest(4);
         let senders = [1, 2].map(|message| {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                if shared.mailbox.try_push(|| message).unwrap() == Wake::Schedule {
-                    run_until_it_rests(&shared);
-                }
-            })
+            let service = service.clone();
+            thread::spawn(move || service.run(service.mailbox.try_push(|| message).unwrap()))
         });
         for sender in senders {
             sender.join().unwrap();
         }
-        shared.running.with(|got| {
-            // SAFETY: both threads have ended.
-            assert_eq!(unsafe { &*got }.len(), 2, "a message was left behind");
-        });
+        assert_eq!(service.count(), 2, "a message was left behind");
+    });
+}
+
+#[test]
+fn a_resumption_against_a_push_is_not_lost() {
+    model(3, || {
+        let service = Service::at_rest(4);
+        let waker = {
+            let service = service.clone();
+            thread::spawn(move || service.run(service.mailbox.resume(9)))
+        };
+        service.run(service.mailbox.try_push(|| 1).unwrap());
+        waker.join().unwrap();
+        assert_eq!(service.count(), 2);
+    });
+}
+
+#[test]
+fn a_claim_against_a_push_gives_the_service_to_one() {
+    model(3, || {
+        let service = Service::at_rest(4);
+        let sender = {
+            let service = service.clone();
+            thread::spawn(move || service.run(service.mailbox.try_push(|| 1).unwrap()))
+        };
+        let mut claim = service.mailbox.claim();
+        if claim.is_some() {
+            // SAFETY (of the cell): the claim gave the service.
+            service
+                .handled
+                .with_mut(|handled| unsafe { &mut *handled }.push(7));
+            service.run(claim.take());
+            sender.join().unwrap();
+            assert_eq!(service.count(), 2);
+        } else {
+            sender.join().unwrap();
+            assert_eq!(service.count(), 1);
+        }
     });
 }
 
 #[test]
 fn a_look_at_a_service_that_rests_is_alone_with_it() {
     model(3, || {
-        struct Shared {
-            mailbox: Letters,
-            running: loom::cell::UnsafeCell<u32>,
-        }
-        // SAFETY: `running` is only touched between a wake and the next rest, or in a look, which is what the model checks.
-        unsafe impl Sync for Shared {}
-
-        let shared = Arc::new(Shared {
-            mailbox: Letters::new(4),
-            running: loom::cell::UnsafeCell::new(0),
-        });
+        let service = Service::at_rest(4);
         let sender = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                if shared.mailbox.try_push(|| 1).unwrap() == Wake::Schedule {
-                    run(&shared);
-                }
-            })
+            let service = service.clone();
+            thread::spawn(move || service.run(service.mailbox.try_push(|| 1).unwrap()))
         };
         let mut looked = false;
-        let wake = shared.mailbox.look_while_it_rests(|resumed| {
+        let woken = service.mailbox.look_while_it_rests(|resumed| {
             looked = true;
             resumed.push(7);
-            // SAFETY: loom tells if another thread is in there too.
-            shared.running.with_mut(|count| unsafe { *count += 1 });
+            // SAFETY (of the cell): nobody has the service, and nobody can get it; loom tells if that is wrong.
+            service
+                .handled
+                .with_mut(|handled| unsafe { &mut *handled }.push(8));
         });
-        if wake == Wake::Schedule {
-            run(&shared);
-        }
+        service.run(woken);
         sender.join().unwrap();
-        shared.running.with(|count| {
-            // SAFETY: both threads have ended. One message, and the look with what it resumed, unless it came too late.
-            let expected = if looked { 3 } else { 1 };
-            assert_eq!(unsafe { *count }, expected);
-        });
-
-        fn run(shared: &Shared) {
-            loop {
-                let mut batch = Batch::new();
-                let mut resumed = Vec::new();
-                shared.mailbox.take(&mut batch, &mut resumed);
-                shared.running.with_mut(|count| {
-                    // SAFETY: loom tells if two threads come here at once.
-                    let count = unsafe { &mut *count };
-                    *count += u32::try_from(resumed.len()).unwrap();
-                    while shared.mailbox.start_next(&mut batch).is_some() {
-                        *count += 1;
-                    }
-                });
-                if shared.mailbox.settle(&mut batch, IDLE) == Settled::Rests {
-                    return;
-                }
-            }
-        }
+        // The message, and what the look did and resumed, unless the service was awake.
+        assert_eq!(service.count(), if looked { 3 } else { 1 });
     });
 }

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::framework::frame::{Frame, FrameRef, Owner};
-use crate::framework::mailbox::{Batch, Ending, Mailbox, Readiness, Settled, Wake};
+use crate::framework::mailbox::{Ending, Mailbox, Next, Readiness};
 use crate::framework::sync::UnsafeCell;
 use crate::framework::tools::Tools;
 use crate::framework::worker::{Pool, Run};
@@ -17,9 +17,7 @@ use crate::model;
 struct Small {
     me: Weak<Small>,
     pool: Arc<Pool>,
-    mailbox: Mailbox<u32, FrameRef>,
-    /// Not with the rest: the mailbox still has it in hand when the service begins to rest, which loom's cell cannot tell.
-    batch: std::cell::UnsafeCell<Batch<u32>>,
+    mailbox: Mailbox<u32, FrameRef, Arc<Small>>,
     runner: UnsafeCell<Runner>,
     handled: AtomicUsize,
     ended: AtomicUsize,
@@ -36,35 +34,49 @@ unsafe impl Sync for Small {}
 unsafe impl Send for Small {}
 
 impl Small {
+    /// One that rests.
     fn new(pool: &Arc<Pool>) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        let service = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             pool: pool.clone(),
             mailbox: Mailbox::new(4),
-            batch: std::cell::UnsafeCell::new(Batch::new()),
             runner: UnsafeCell::new(Runner {
                 waiting: None,
                 ended: false,
             }),
             handled: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
-        })
+        });
+        let readiness = Readiness {
+            may_start: true,
+            may_stop: false,
+        };
+        let mut given = Some(service.clone());
+        // SAFETY: a new service is had by who made it.
+        let next = unsafe {
+            service
+                .mailbox
+                .exchange(readiness, &mut given, &mut Vec::new())
+        };
+        assert_eq!(next, Next::Rests);
+        service
     }
 
     fn me(&self) -> Arc<Self> {
         self.me.upgrade().expect("the model keeps it")
     }
 
-    fn follow(&self, wake: Wake) {
-        if wake == Wake::Schedule {
-            self.pool.schedule(self.me());
+    fn follow(woken: Option<Arc<Self>>) {
+        if let Some(service) = woken {
+            let pool = service.pool.clone();
+            pool.schedule(service);
         }
     }
 
     fn send(&self, message: u32) -> bool {
         match self.mailbox.try_push(|| message) {
-            Ok(wake) => {
-                self.follow(wake);
+            Ok(woken) => {
+                Self::follow(woken);
                 true
             }
             Err(_) => false,
@@ -72,20 +84,19 @@ impl Small {
     }
 
     fn kill(&self) {
-        if let Some(wake) = self.mailbox.close(Ending::Now) {
-            self.follow(wake);
+        if let Ok(woken) = self.mailbox.close(Ending::Now) {
+            Self::follow(woken);
         }
     }
 
-    /// Whether it goes on.
-    fn turn(&self, runner: &mut Runner, batch: &mut Batch<u32>, tools: &mut Tools) -> bool {
-        let mut resumed = Vec::new();
-        let taken = self.mailbox.take(batch, &mut resumed);
-        if taken.ending == Ending::Now {
+    /// Whether it goes on. The caller has the service.
+    fn turn(&self, runner: &mut Runner, resumed: Vec<FrameRef>, tools: &mut Tools) -> bool {
+        if self.mailbox.is_killed() {
             assert!(!runner.ended, "a service that has ended does not run again");
             runner.ended = true;
             runner.waiting = None;
-            drop(self.mailbox.clear(batch));
+            // SAFETY: the caller has the service.
+            drop(unsafe { self.mailbox.clear() });
             self.ended.fetch_add(1, Ordering::AcqRel);
             return false;
         }
@@ -97,7 +108,8 @@ impl Small {
                 self.handled.fetch_add(1, Ordering::AcqRel);
             }
         }
-        while let Some(message) = self.mailbox.start_next(batch) {
+        // SAFETY: the caller has the service.
+        while let Some(message) = unsafe { self.mailbox.start_next() } {
             if message == 0 {
                 self.handled.fetch_add(1, Ordering::AcqRel);
                 continue;
@@ -130,26 +142,33 @@ impl Small {
 
 impl Owner for Small {
     fn resume(&self, frame: FrameRef) {
-        if let Some(me) = self.mailbox.resume(frame, || self.me()) {
-            self.pool.schedule(me);
-        }
+        Self::follow(self.mailbox.resume(frame));
     }
 }
 
 impl Run for Small {
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
-        // SAFETY: as for the runner, which loom checks.
-        let batch = unsafe { &mut *self.batch.get() };
-        let goes_on = self.runner.with_mut(|runner| {
-            // SAFETY: loom tells if two workers come here at once.
-            self.turn(unsafe { &mut *runner }, batch, tools)
-        });
-        let readiness = Readiness {
-            may_start: true,
-            may_stop: false,
-        };
-        let more = goes_on && self.mailbox.settle(batch, readiness) != Settled::Rests;
-        more.then_some(self as Arc<dyn Run>)
+        let me = self.clone();
+        let mut service = Some(self);
+        // SAFETY: a worker has the service that it found in its queue.
+        let mut resumed = Vec::from_iter(unsafe { me.mailbox.take_first() });
+        while service.is_some() {
+            let goes_on = me.runner.with_mut(|runner| {
+                // SAFETY: loom tells if two workers come here at once.
+                me.turn(unsafe { &mut *runner }, std::mem::take(&mut resumed), tools)
+            });
+            if !goes_on {
+                return None;
+            }
+            let readiness = Readiness {
+                may_start: true,
+                may_stop: false,
+            };
+            // SAFETY: as above.
+            let next = unsafe { me.mailbox.exchange(readiness, &mut service, &mut resumed) };
+            assert_eq!(service.is_none(), next == Next::Rests);
+        }
+        None
     }
 }
 

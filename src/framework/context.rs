@@ -7,7 +7,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
@@ -18,7 +18,7 @@ use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
 use super::later::Timer;
-use super::mailbox::{Ending, Mailbox, Refused, Wake};
+use super::mailbox::{Ending, Mailbox, Refused};
 use super::message::Message;
 use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
@@ -59,7 +59,7 @@ impl fmt::Display for ServiceId {
 /// }
 /// ```
 pub struct Cx<S: Service> {
-    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef>,
+    pub(crate) mailbox: Mailbox<Envelope<S>, FrameRef, Arc<Self>>,
     pub(crate) runner: UnsafeCell<Runner<S>>,
     pub(crate) state: StateCell<S>,
     pub(crate) exit: Exit,
@@ -69,7 +69,6 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
-    me: Weak<Self>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -86,7 +85,8 @@ impl<S: Service> Cx<S> {
         key: usize,
         services: Services,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
+        Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
             runner: UnsafeCell::new(Runner::new()),
             state: StateCell::new(state),
@@ -96,7 +96,6 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
-            me: me.clone(),
         })
     }
 
@@ -178,7 +177,7 @@ impl<S: Service> Cx<S> {
     {
         self.services
             .timers()
-            .send_after(self.me.clone(), duration, message)
+            .send_after(Arc::downgrade(&self.shared()), duration, message)
     }
 
     /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
@@ -217,7 +216,7 @@ impl<S: Service> Cx<S> {
         );
         self.services
             .timers()
-            .send_every(self.me.clone(), period, missed, message)
+            .send_every(Arc::downgrade(&self.shared()), period, missed, message)
     }
 
     /// A handle to this service.
@@ -241,15 +240,24 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn end(&self, ending: Ending) {
-        if let Some(wake) = self.mailbox.close(ending) {
-            self.follow(wake);
+        if let Ok(woken) = self.mailbox.close(ending) {
+            Self::follow(woken);
         }
     }
 
-    /// Puts the service into a run queue if it has to be.
-    pub(crate) fn follow(&self, wake: Wake) {
-        if wake == Wake::Schedule {
-            self.services.schedule(self.shared());
+    /// Puts the service into a run queue if it was woken.
+    pub(crate) fn follow(woken: Option<Arc<Self>>) {
+        if let Some(service) = woken {
+            Self::schedule(service);
+        }
+    }
+
+    /// Puts a service into a run queue that is in none, and that no worker has.
+    pub(crate) fn schedule(service: Arc<Self>) {
+        // On a worker the pool is known to stay; elsewhere it may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.services.pool_address(), service) {
+            let services = service.services.clone();
+            services.schedule(service);
         }
     }
 
@@ -264,8 +272,8 @@ impl<S: Service> Cx<S> {
             .mailbox
             .push_beyond_capacity(until, || Envelope::from(&mut sender, letter));
         match pushed {
-            Ok(wake) => {
-                self.follow(wake);
+            Ok(woken) => {
+                Self::follow(woken);
                 true
             }
             Err(_) => false,
@@ -284,22 +292,19 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn shared(&self) -> Arc<Self> {
-        self.me
-            .upgrade()
-            .expect("a context is only reached through its Arc, so that is alive")
+        let me = std::ptr::from_ref(self);
+        // SAFETY: every context lies in an `Arc` (`new` is the only way to one), and that is alive while it is borrowed.
+        unsafe {
+            Arc::increment_strong_count(me);
+            Arc::from_raw(me)
+        }
     }
 }
 
 impl<S: Service> Owner for Cx<S> {
     fn resume(&self, frame: FrameRef) {
-        let woken = self.mailbox.resume(frame, || self.shared());
-        // Nothing but this may be touched from here on.
-        if let Some(me) = woken
-            && let Err(me) = Pool::schedule_here(me.services.pool_address(), me)
-        {
-            let services = me.services.clone();
-            services.schedule(me);
-        }
+        // From here on only what comes back keeps this alive.
+        Self::follow(self.mailbox.resume(frame));
     }
 }
 
@@ -313,10 +318,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
         // Not under the mailbox's lock: subscribers are foreign code.
         let mut sender = spans::sender();
-        let wake = self
+        let woken = self
             .mailbox
             .try_push(|| Envelope::from(&mut sender, Tell(take(message))))?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 
@@ -327,10 +332,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
         let mut sender = spans::sender();
-        let wake = self.mailbox.push_or_wait(place, waker, || {
+        let woken = self.mailbox.push_or_wait(place, waker, || {
             Envelope::from(&mut sender, Tell(take(message)))
         })?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 
@@ -341,11 +346,11 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
         let mut sender = spans::sender();
-        let wake = self.mailbox.push_or_wait(place, waker, || {
+        let woken = self.mailbox.push_or_wait(place, waker, || {
             let (message, reply) = take(ask);
             Envelope::from(&mut sender, Ask { message, reply })
         })?;
-        self.follow(wake);
+        Self::follow(woken);
         Ok(())
     }
 

@@ -173,11 +173,11 @@ where
     let Some(tools) = permit.0.as_deref_mut() else {
         return Answered::Not;
     };
-    if !cx.mailbox.claim() {
+    let Some(claim) = cx.mailbox.claim() else {
         return Answered::Not;
-    }
+    };
     let ended = Answered::With(Err(CallError::Panicked));
-    Turn::claimed(cx, tools, ended, |turn| {
+    Turn::claimed(claim, tools, ended, |turn| {
         if !turn.may_start() {
             return Ok(Answered::Not);
         }

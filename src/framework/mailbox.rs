@@ -1,206 +1,144 @@
 //! What waits for a service: messages not yet started, handlers to resume, and the wish that it end.
 //!
 //! ```text
-//! senders ──try_push──▶ queue ─┐                ┌─▶ batch, worked through outside the lock
-//! wakers ───resume────▶ resumed ├──take (swap)──┤
-//! stop, kill ─────────▶ ending ─┘                └─▶ settle: room goes to waiting senders, in their order;
-//!                                                    nothing to do: the service rests until the next push
+//! senders ──try_push──▶ queue ──┐
+//! wakers ───resume────▶ resumed ┼──exchange──▶ hand ──▶ worked through outside the lock
+//! stop, kill ─────────▶ ending ─┘    │
+//!                                    ├─▶ room goes to waiting senders, in their order
+//!                                    └─▶ nothing to do: the service rests until the next push, which puts what it
+//!                                        brings into the hand itself
 //! ```
 //!
 //! Whether the service rests is part of what the lock guards, so that publishing work and finding out who must put the
-//! service into a run queue is one step, and so is looking for work in vain and going to rest.
+//! service into a run queue is one step, and so is looking for work in vain and going to rest. A service that rests is in nobody's hand, so
+//! whoever wakes it may touch what is in there: one lock for the sender and one for the worker make a message.
 //!
 //! Promises:
 //!
-//! - Of all that publish work for a service that rests, exactly one is told to schedule it ([`Wake::Schedule`]); while it is
-//!   scheduled or runs nobody is. So it is in at most one run queue, once, and with at most one worker.
+//! - Of all that publish work for a service that rests, exactly one is given it, to schedule; while it is scheduled or runs
+//!   nobody is. So it is in at most one run queue, once, and with at most one worker.
 //! - Work published before the service went to rest keeps it from resting: no wake is lost.
 //! - Messages leave in the order in which they came, and each once.
-//! - At most `capacity` messages are queued or taken but not started; [`Mailbox::push_beyond_capacity`] is for
+//! - At most `capacity` messages are queued or in hand and not started; [`Mailbox::push_beyond_capacity`] is for
 //!   timers and for what a service tells itself, whose number bounds it.
 //! - Senders that wait for room get it in the order in which they began to wait, and nobody overtakes them. A sender
 //!   that gives up passes its room on.
 //! - Once closed, every push is refused with its message, and every waiting sender is woken to hear it.
 //! - Pushing allocates only when the queue outgrows every earlier length.
+#![allow(
+    unsafe_code,
+    reason = "what is in hand is reached without the lock by whoever has the service, which the compiler cannot see"
+)]
+
+mod terms;
 
 use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+    BriefLock, UnsafeCell,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use super::waiting_line::{Place, WaitingLine};
+
+pub(crate) use terms::{Ending, Fill, Next, Readiness, Refused};
+
+/// Senders that seem to be out of room hear of messages that were started after so many at the latest, or at the end of
+/// the turn. Each time costs both sides a cache line.
+const NEWS_EVERY: usize = 16;
 
 /// Buffers of up to this length (3 KiB) are kept, so that a service which gets a few messages at a time never allocates.
 const KEPT_LENGTH: usize = 64;
 
-/// A longer one is given back after so many turns in a row that needed only a fraction of it.
-const CALM_TURNS: u8 = 64;
+/// A longer one is given back after so many times in a row that needed only a fraction of it.
+const CALM: u8 = 64;
 
-/// How a service was told to end. The later the stronger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ending {
-    /// It goes on.
-    No,
-    /// Handle what is queued, then end.
-    Drain,
-    /// End now.
-    Now,
+/// What waits for a service: messages `E`, handlers to resume `R`, and the service `T` itself while it rests.
+///
+/// Whoever was given `T` *has the service*, until it gives it back to [`Mailbox::exchange`] and is told that it rests.
+pub(crate) struct Mailbox<E, R, T> {
+    /// Messages in hand. Only whoever has the service writes it; senders read it when they seem to be out of room.
+    unstarted: AtomicU32,
+    killed: AtomicBool,
+    inner: BriefLock<Inner<E, R>>,
+    /// Reached by whoever has the service and, while nobody has, under the lock.
+    hand: UnsafeCell<Hand<E, R, T>>,
 }
 
-/// Why a push was refused; the message comes back with it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    Full,
-    Closed,
-}
+// SAFETY: the hand is reached by one thread at a time: see there. What it holds moves from thread to thread, which `Send`
+// allows.
+unsafe impl<E: Send, R: Send, T: Send> Sync for Mailbox<E, R, T> {}
 
-/// Whether whoever published work has to put the service into a run queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a service that rests and is not scheduled never wakes"]
-pub(crate) enum Wake {
-    /// It rested; now it is as good as scheduled, and the caller must see to it.
-    Schedule,
-    /// It is scheduled or runs already, or will never run again.
-    Awake,
-}
-
-/// What the service could do at the end of its turn, if there were anything to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Readiness {
-    /// Start a message.
-    pub(crate) may_start: bool,
-    /// End, if it was told to drain and nothing is left.
-    pub(crate) may_stop: bool,
-}
-
-/// How a turn ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// There is nothing to do. The service rests: from now on another worker may run it, and this one must not touch it.
-    Rests,
-    /// It was told to drain, and nothing is left.
-    Drained,
-    /// There is more to do, and how it is to end if it is.
-    Goes(Ending),
-}
-
-/// How full a mailbox is and was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fill {
-    pub(crate) queued: usize,
-    /// The most that a worker has found at the beginning or end of a turn, or the capacity if anyone was refused.
-    pub(crate) high_water: usize,
-    /// Messages that the buffers have room for.
-    pub(crate) buffered: usize,
-}
-
-/// What the worker hears when it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// How the service is to end.
-    pub(crate) ending: Ending,
-    /// Whether the worker is to look after the handlers that wait.
-    pub(crate) inspect: bool,
-}
-
-/// What the worker took over at one time.
-pub(crate) struct Batch<E> {
+/// What whoever has the service has in hand.
+struct Hand<E, R, T> {
+    /// The messages it will start.
     messages: VecDeque<E>,
-}
-
-impl<E> Batch<E> {
-    pub(crate) fn new() -> Self {
-        Self {
-            messages: VecDeque::new(),
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.messages.len()
-    }
-}
-
-pub(crate) struct Mailbox<E, R> {
-    /// Messages that the worker took and has not started. Only the worker writes it; senders read it when they seem to
-    /// be out of room.
-    unstarted: AtomicUsize,
-    inner: Mutex<Inner<E, R>>,
+    /// The handler that woke the service from its rest, if that was one.
+    first: Option<R>,
+    /// The service itself, while it rests: it keeps itself, so that waking it costs no counting.
+    service: Option<T>,
 }
 
 struct Inner<E, R> {
     queue: VecDeque<E>,
-    resumed: Vec<R>,
+    /// Handlers woken while the service is not at rest. Boxed, because most services never have any.
+    #[allow(
+        clippy::box_collection,
+        reason = "it is eight bytes of every service instead of 24"
+    )]
+    resumed: Option<Box<Vec<R>>>,
     /// At least `unstarted`; spares senders the shared read while there is room in any case.
     unstarted_bound: u32,
     capacity: u32,
     high_water: u32,
-    batch_capacity: u32,
-    calm_turns: u8,
+    hand_capacity: u32,
     ending: Ending,
+    /// How many times in a row the buffers were far too large.
+    calm: u8,
     /// Neither in a run queue nor with a worker.
     rests: bool,
-    /// The service has ended and been cleared: it never runs again.
+    /// The service has ended and been cleared: nobody is given it again.
     over: bool,
-    /// Somebody wants the worker to look after the handlers that wait.
+    /// Somebody wants the handlers that wait to be looked after.
     inspect: bool,
     /// Senders that wait for room. Boxed, because few services ever have any.
     waiting: Option<Box<WaitingLine>>,
 }
 
-impl<E, R> Mailbox<E, R> {
-    /// Panics if `capacity` is 0: such a service could never be told anything.
+impl<E, R, T> Mailbox<E, R, T> {
+    /// The mailbox of a service that somebody has. Panics if `capacity` is 0: such a service could never be told anything.
     pub(crate) fn new(capacity: u32) -> Self {
         assert!(
             capacity > 0,
             "a mailbox needs a capacity of at least 1, got 0"
         );
         Self {
-            unstarted: AtomicUsize::new(0),
-            inner: Mutex::new(Inner {
+            unstarted: AtomicU32::new(0),
+            killed: AtomicBool::new(false),
+            inner: BriefLock::new(Inner {
                 queue: VecDeque::new(),
-                resumed: Vec::new(),
+                resumed: None,
                 unstarted_bound: 0,
                 capacity,
                 high_water: 0,
-                batch_capacity: 0,
-                calm_turns: 0,
+                hand_capacity: 0,
                 ending: Ending::No,
-                rests: true,
+                calm: 0,
+                rests: false,
                 over: false,
                 inspect: false,
                 waiting: None,
             }),
+            hand: UnsafeCell::new(Hand {
+                messages: VecDeque::new(),
+                first: None,
+                service: None,
+            }),
         }
-    }
-
-    /// Wakes the service without giving it anything, as at the beginning of its life.
-    pub(crate) fn wake(&self) -> Wake {
-        self.inner.lock().wake()
-    }
-
-    /// Takes the service as a worker does that found it in its queue, if it rests and nobody has anything for it.
-    /// Whoever gets it must end with [`Mailbox::settle`].
-    pub(crate) fn claim(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let idle = inner.rests
-            && inner.ending == Ending::No
-            && inner.queue.is_empty()
-            && inner.resumed.is_empty()
-            && self.unstarted.load(Ordering::Relaxed) == 0;
-        if idle {
-            inner.rests = false;
-        }
-        idle
     }
 
     /// Queues the message that `make` yields. It is only called when there is room, so a refused message never moves.
-    pub(crate) fn try_push(&self, make: impl FnOnce() -> E) -> Result<Wake, Refused> {
+    pub(crate) fn try_push(&self, make: impl FnOnce() -> E) -> Result<Option<T>, Refused> {
         let mut inner = self.inner.lock();
         if inner.ending != Ending::No {
             return Err(Refused::Closed);
@@ -208,8 +146,7 @@ impl<E, R> Mailbox<E, R> {
         if inner.someone_waits() || !inner.has_room(&self.unstarted) {
             return Err(Refused::Full);
         }
-        inner.queue.push_back(make());
-        Ok(inner.wake())
+        Ok(self.put(&mut inner, make()))
     }
 
     /// Queues the message that `make` yields even if the mailbox is full, unless the service is told to end more
@@ -218,13 +155,12 @@ impl<E, R> Mailbox<E, R> {
         &self,
         until: Ending,
         make: impl FnOnce() -> E,
-    ) -> Result<Wake, Refused> {
+    ) -> Result<Option<T>, Refused> {
         let mut inner = self.inner.lock();
         if inner.ending > until {
             return Err(Refused::Closed);
         }
-        inner.queue.push_back(make());
-        Ok(inner.wake())
+        Ok(self.put(&mut inner, make()))
     }
 
     /// As [`Mailbox::try_push`], but a sender that finds no room takes a place in the line and is woken by `waker` when
@@ -234,7 +170,7 @@ impl<E, R> Mailbox<E, R> {
         place: &mut Option<Place>,
         waker: &Waker,
         make: impl FnOnce() -> E,
-    ) -> Result<Wake, Refused> {
+    ) -> Result<Option<T>, Refused> {
         let mut inner = self.inner.lock();
         if inner.ending != Ending::No {
             if let Some(place) = place.take() {
@@ -255,8 +191,7 @@ impl<E, R> Mailbox<E, R> {
             *place = Some(inner.waiting.get_or_insert_default().join(waker));
             return Err(Refused::Full);
         }
-        inner.queue.push_back(make());
-        Ok(inner.wake())
+        Ok(self.put(&mut inner, make()))
     }
 
     /// A sender gives up its place; room promised to it goes to the next in line.
@@ -264,16 +199,16 @@ impl<E, R> Mailbox<E, R> {
         let woken = {
             let mut inner = self.inner.lock();
             inner.leave(place);
-            inner.promise_room(&self.unstarted)
+            inner.promise_room(self.unstarted.load(Ordering::Relaxed) as usize)
         };
         wake_all(woken);
     }
 
-    /// Notes that a waiting handler can go on. If the service has to be scheduled, returns what `service` makes of it.
+    /// Notes that a waiting handler can go on.
     ///
-    /// The handler may be all that keeps the service alive, and from the end of the lock on it is in the service's own hands: so
-    /// `service` is called under the lock, and the mailbox is not touched after it.
-    pub(crate) fn resume<T>(&self, handler: R, service: impl FnOnce() -> T) -> Option<T> {
+    /// The handler may be all that keeps the service alive, and from the end of the lock on it is in the service's own hands:
+    /// so nothing is touched after it.
+    pub(crate) fn resume(&self, handler: R) -> Option<T> {
         let mut inner = self.inner.lock();
         if inner.over {
             // Its last reference to the service must not be dropped under the service's own lock.
@@ -281,46 +216,72 @@ impl<E, R> Mailbox<E, R> {
             drop(handler);
             return None;
         }
-        inner.resumed.push(handler);
-        (inner.wake() == Wake::Schedule).then(service)
+        if !inner.rests {
+            inner.resumed.get_or_insert_default().push(handler);
+            return None;
+        }
+        inner.rests = false;
+        self.with_hand(|hand| {
+            hand.first = Some(handler);
+            hand.service.take()
+        })
     }
 
-    /// Refuses messages from now on. `None`: it was told so, or something stronger, before.
-    pub(crate) fn close(&self, ending: Ending) -> Option<Wake> {
-        let (wake, woken) = {
+    /// Refuses messages from now on. `Err`: it was told so, or something stronger, before.
+    pub(crate) fn close(&self, ending: Ending) -> Result<Option<T>, ()> {
+        let (service, woken) = {
             let mut inner = self.inner.lock();
             if inner.ending >= ending {
-                return None;
+                return Err(());
             }
             inner.ending = ending;
+            if ending == Ending::Now {
+                self.killed.store(true, Ordering::Relaxed);
+            }
             let woken = inner
                 .waiting
                 .as_ref()
                 .map_or_else(Vec::new, |line| line.everyone());
-            (inner.wake(), woken)
+            (self.pick_up(&mut inner), woken)
         };
         wake_all(woken);
-        Some(wake)
+        Ok(service)
     }
 
-    /// Runs `look` if the service rests, and keeps it from waking meanwhile: whoever is in `look` is alone with the service, as a
-    /// worker is. What `look` puts into the vector is resumed. A service that does not rest is asked to look after itself
-    /// at the next [`Mailbox::take`].
-    pub(crate) fn look_while_it_rests(&self, look: impl FnOnce(&mut Vec<R>)) -> Wake {
+    /// Whether the service was told to end now.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// Runs `look` if the service rests, and keeps it from waking meanwhile: whoever is in `look` is alone with the service, as
+    /// a worker is. What `look` puts into the vector is resumed. A service that does not rest is asked to look after itself at
+    /// the next [`Mailbox::exchange`].
+    pub(crate) fn look_while_it_rests(&self, look: impl FnOnce(&mut Vec<R>)) -> Option<T> {
         let mut inner = self.inner.lock();
         if inner.over {
-            return Wake::Awake;
+            return None;
         }
         if !inner.rests {
             inner.inspect = true;
-            return Wake::Awake;
+            return None;
         }
-        look(&mut inner.resumed);
-        if inner.resumed.is_empty() {
-            Wake::Awake
-        } else {
-            inner.wake()
+        let mut resumed = Vec::new();
+        look(&mut resumed);
+        if resumed.is_empty() {
+            return None;
         }
+        inner.resumed.get_or_insert_default().append(&mut resumed);
+        self.pick_up(&mut inner)
+    }
+
+    /// Gives the service, if it rests and nobody has anything for it.
+    pub(crate) fn claim(&self) -> Option<T> {
+        let mut inner = self.inner.lock();
+        let idle = inner.rests
+            && inner.ending == Ending::No
+            && inner.queue.is_empty()
+            && self.unstarted.load(Ordering::Relaxed) == 0;
+        if idle { self.pick_up(&mut inner) } else { None }
     }
 
     /// Whether the service has ended and been cleared.
@@ -332,95 +293,198 @@ impl<E, R> Mailbox<E, R> {
         self.inner.lock().ending != Ending::No
     }
 
-    /// Messages queued or taken but not started.
+    /// Messages queued or in hand and not started.
     pub(crate) fn len(&self) -> usize {
         let inner = self.inner.lock();
-        inner.queue.len() + self.unstarted.load(Ordering::Relaxed)
+        inner.queue.len() + self.unstarted.load(Ordering::Relaxed) as usize
     }
 
     pub(crate) fn fill(&self) -> Fill {
         let inner = self.inner.lock();
-        let queued = inner.queue.len() + self.unstarted.load(Ordering::Relaxed);
+        let queued = inner.queue.len() + self.unstarted.load(Ordering::Relaxed) as usize;
         Fill {
             queued,
             high_water: queued.max(inner.high_water as usize),
-            buffered: inner.queue.capacity() + inner.batch_capacity as usize,
+            buffered: inner.queue.capacity() + inner.hand_capacity as usize,
         }
     }
 
-    /// The worker takes the handlers to resume and, if it has finished its batch, the queue.
-    pub(crate) fn take(&self, batch: &mut Batch<E>, resumed: &mut Vec<R>) -> Taken {
-        debug_assert!(resumed.is_empty(), "resumed handlers are polled at once");
-        let mut inner = self.inner.lock();
-        resumed.append(&mut inner.resumed);
-        inner.note_depth(batch.len());
-        if batch.is_empty() && !inner.queue.is_empty() {
-            std::mem::swap(&mut inner.queue, &mut batch.messages);
-            inner.unstarted_bound = short(batch.len());
-            self.unstarted.store(batch.len(), Ordering::Relaxed);
-        }
-        Taken {
-            ending: inner.ending,
-            inspect: std::mem::take(&mut inner.inspect),
-        }
+    /// The handler that woke the service, to be resumed before all else.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service.
+    pub(crate) unsafe fn take_first(&self) -> Option<R> {
+        self.with_hand(|hand| hand.first.take())
     }
 
-    /// The next message to start. Its room is free from now on, and is given away by the next [`Mailbox::settle`].
-    pub(crate) fn start_next(&self, batch: &mut Batch<E>) -> Option<E> {
-        let message = batch.messages.pop_front()?;
-        self.unstarted.store(batch.len(), Ordering::Relaxed);
-        Some(message)
-    }
-
-    /// The worker is at the end of what it took: free room goes to waiting senders, buffers to where they are needed, and
-    /// the service to rest if there is nothing that it could do.
-    pub(crate) fn settle(&self, batch: &mut Batch<E>, readiness: Readiness) -> Settled {
-        let (settled, woken) = {
-            let mut inner = self.inner.lock();
-            let woken = inner.promise_room(&self.unstarted);
-            inner.note_depth(batch.len());
-            if inner.queue.is_empty() && batch.is_empty() {
-                inner.keep_buffers(batch);
+    /// The next message to start. Its room is free from now on, and is given away by the next [`Mailbox::exchange`].
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service.
+    pub(crate) unsafe fn start_next(&self) -> Option<E> {
+        self.with_hand(|hand| {
+            let message = hand.messages.pop_front()?;
+            if hand.messages.len().is_multiple_of(NEWS_EVERY) {
+                self.unstarted
+                    .store(short(hand.messages.len()), Ordering::Relaxed);
             }
-            inner.batch_capacity = short(batch.messages.capacity());
-            let settled = inner.settled(batch, readiness);
-            inner.rests = settled == Settled::Rests;
-            (settled, woken)
+            Some(message)
+        })
+    }
+
+    /// What was in hand is done, as far as it goes: free room goes to waiting senders, messages that have come go into the
+    /// hand, and handlers to resume, in the order in which they were woken, into the empty vector `resumed`. If there is nothing
+    /// that the service could do, it rests, and `service` stays here.
+    ///
+    /// From then on the service may be gone as soon as the lock is free; nothing is touched after that.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service. `service` holds one, unless it has been given back already.
+    pub(crate) unsafe fn exchange(
+        &self,
+        readiness: Readiness,
+        service: &mut Option<T>,
+        resumed: &mut Vec<R>,
+    ) -> Next {
+        debug_assert!(resumed.is_empty(), "resumed handlers are polled at once");
+        let (next, woken) = {
+            let mut inner = self.inner.lock();
+            self.with_hand(|hand| {
+                self.unstarted
+                    .store(short(hand.messages.len()), Ordering::Relaxed);
+                let woken = inner.promise_room(hand.messages.len());
+                inner.note_depth(hand.messages.len());
+                if hand.messages.is_empty() {
+                    if inner.queue.is_empty() {
+                        inner.keep_buffers(hand);
+                    } else if readiness.may_start {
+                        inner.take_up(hand);
+                    }
+                }
+                if let Some(woken) = &mut inner.resumed {
+                    resumed.append(woken);
+                }
+                inner.hand_capacity = short(hand.messages.capacity());
+                inner.unstarted_bound = short(hand.messages.len());
+                self.unstarted
+                    .store(inner.unstarted_bound, Ordering::Relaxed);
+                let ready = !resumed.is_empty() || hand.first.is_some();
+                let next = inner.next(ready, hand.messages.is_empty(), readiness);
+                if next == Next::Rests {
+                    inner.rests = true;
+                    hand.service = service.take();
+                }
+                (next, woken)
+            })
         };
         wake_all(woken);
-        settled
+        next
     }
 
-    /// Takes all that is left, for dropping outside the lock. The service never runs again.
-    pub(crate) fn clear(&self, batch: &mut Batch<E>) -> (VecDeque<E>, Vec<R>) {
+    /// Gives back handlers that [`Mailbox::exchange`] told to resume, for the next turn.
+    pub(crate) fn put_back(&self, resumed: &mut Vec<R>) {
+        if !resumed.is_empty() {
+            let mut inner = self.inner.lock();
+            let woken = inner.resumed.get_or_insert_default();
+            resumed.append(woken);
+            woken.append(resumed);
+        }
+    }
+
+    /// Takes all that is left, for dropping outside the lock. Nobody is given the service again.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service.
+    pub(crate) unsafe fn clear(&self) -> (VecDeque<E>, Vec<R>) {
         let mut inner = self.inner.lock();
         inner.over = true;
-        inner.rests = false;
-        let mut left = std::mem::take(&mut batch.messages);
         self.unstarted.store(0, Ordering::Relaxed);
-        left.append(&mut inner.queue);
-        inner.queue = VecDeque::new();
-        (left, std::mem::take(&mut inner.resumed))
+        self.with_hand(|hand| {
+            let mut messages = std::mem::take(&mut hand.messages);
+            messages.append(&mut inner.queue);
+            inner.queue = VecDeque::new();
+            let mut resumed = inner.resumed.take().map_or_else(Vec::new, |woken| *woken);
+            resumed.extend(hand.first.take());
+            (messages, resumed)
+        })
+    }
+
+    /// Only for whoever has the service or, while it rests, the lock.
+    fn with_hand<X>(&self, f: impl FnOnce(&mut Hand<E, R, T>) -> X) -> X {
+        self.hand.with_mut(|hand| {
+            // SAFETY: every caller has the service, by the contract of the public functions, or has seen under the lock, which
+            // it holds, that nobody has.
+            f(unsafe { &mut *hand })
+        })
+    }
+
+    /// Queues a message: at the end of what is in hand if the service rests, for then nobody is using it.
+    fn put(&self, inner: &mut Inner<E, R>, message: E) -> Option<T> {
+        if !inner.rests || !inner.queue.is_empty() {
+            inner.queue.push_back(message);
+            return self.pick_up(inner);
+        }
+        inner.rests = false;
+        self.with_hand(|hand| {
+            hand.messages.push_back(message);
+            inner.unstarted_bound = short(hand.messages.len());
+            inner.high_water = inner.high_water.max(inner.unstarted_bound);
+            self.unstarted
+                .store(inner.unstarted_bound, Ordering::Relaxed);
+            hand.service.take()
+        })
+    }
+
+    /// The service, if it rests.
+    fn pick_up(&self, inner: &mut Inner<E, R>) -> Option<T> {
+        if !inner.rests {
+            return None;
+        }
+        inner.rests = false;
+        self.with_hand(|hand| hand.service.take())
     }
 }
 
 impl<E, R> Inner<E, R> {
-    fn wake(&mut self) -> Wake {
-        if std::mem::take(&mut self.rests) {
-            Wake::Schedule
-        } else {
-            Wake::Awake
+    fn next(&mut self, resumes: bool, hand_is_empty: bool, readiness: Readiness) -> Next {
+        let unstarted = !self.queue.is_empty() || !hand_is_empty;
+        let ready = resumes || (unstarted && readiness.may_start);
+        match self.ending {
+            Ending::Now => Next::Killed,
+            Ending::Drain if !ready && !unstarted && readiness.may_stop => Next::Drained,
+            _ if ready || self.inspect => Next::Goes {
+                inspect: std::mem::take(&mut self.inspect),
+            },
+            _ => Next::Rests,
         }
     }
 
-    fn settled(&self, batch: &Batch<E>, readiness: Readiness) -> Settled {
-        let unstarted = !self.queue.is_empty() || !batch.is_empty();
-        let ready = !self.resumed.is_empty() || (unstarted && readiness.may_start);
-        match self.ending {
-            Ending::Now => Settled::Goes(Ending::Now),
-            Ending::Drain if !ready && !unstarted && readiness.may_stop => Settled::Drained,
-            ending if ready || self.inspect => Settled::Goes(ending),
-            _ => Settled::Rests,
+    /// Swaps the empty buffer in hand for the full queue.
+    fn take_up<T>(&mut self, hand: &mut Hand<E, R, T>) {
+        std::mem::swap(&mut hand.messages, &mut self.queue);
+        if hand.messages.len() >= hand.messages.capacity() / 8 {
+            self.calm = 0;
+        }
+    }
+
+    /// There is nothing to start. Small buffers stay, so that tells do not allocate; large ones are given back once they
+    /// were not needed for some time.
+    fn keep_buffers<T>(&mut self, hand: &mut Hand<E, R, T>) {
+        if hand.messages.capacity() < self.queue.capacity() {
+            std::mem::swap(&mut hand.messages, &mut self.queue);
+        }
+        if hand.messages.capacity() <= KEPT_LENGTH {
+            return;
+        }
+        self.calm += 1;
+        if self.calm == CALM {
+            self.calm = 0;
+            hand.messages = VecDeque::new();
+            self.queue = VecDeque::new();
         }
     }
 
@@ -435,9 +499,9 @@ impl<E, R> Inner<E, R> {
             .saturating_sub(self.queue.len() + self.unstarted_bound as usize + promised)
     }
 
-    fn has_room(&mut self, unstarted: &AtomicUsize) -> bool {
+    fn has_room(&mut self, unstarted: &AtomicU32) -> bool {
         if self.room() == 0 {
-            self.unstarted_bound = short(unstarted.load(Ordering::Relaxed));
+            self.unstarted_bound = unstarted.load(Ordering::Relaxed);
         }
         let room = self.room() > 0;
         if !room {
@@ -452,11 +516,11 @@ impl<E, R> Inner<E, R> {
             .is_some_and(|line| line.someone_waits())
     }
 
-    fn promise_room(&mut self, unstarted: &AtomicUsize) -> Vec<Waker> {
+    fn promise_room(&mut self, unstarted: usize) -> Vec<Waker> {
         if !self.someone_waits() {
             return Vec::new();
         }
-        self.unstarted_bound = short(unstarted.load(Ordering::Relaxed));
+        self.unstarted_bound = short(unstarted);
         let room = self.room();
         self.waiting
             .as_mut()
@@ -473,27 +537,6 @@ impl<E, R> Inner<E, R> {
     fn forget_line_if_empty(&mut self) {
         if self.waiting.as_ref().is_some_and(|line| line.is_empty()) {
             self.waiting = None;
-        }
-    }
-
-    /// After a burst the queue and the batch both have a buffer. Small ones stay, so that tells do not allocate; large
-    /// ones are given back once they were not needed for some time.
-    fn keep_buffers(&mut self, batch: &mut Batch<E>) {
-        if self.queue.capacity() < batch.messages.capacity() {
-            std::mem::swap(&mut self.queue, &mut batch.messages);
-        }
-        if self.queue.capacity() <= KEPT_LENGTH {
-            return;
-        }
-        if self.unstarted_bound as usize >= self.queue.capacity() / 8 {
-            self.calm_turns = 0;
-            return;
-        }
-        self.calm_turns += 1;
-        if self.calm_turns == CALM_TURNS {
-            self.calm_turns = 0;
-            self.queue = VecDeque::new();
-            batch.messages = VecDeque::new();
         }
     }
 }

@@ -58,6 +58,7 @@
 mod attach;
 mod block;
 mod blocking;
+mod brief_lock;
 mod builder;
 mod call;
 mod call_cycle;

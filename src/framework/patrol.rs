@@ -28,12 +28,11 @@ use tokio::sync::Notify;
 use super::context::{Cx, ServiceId};
 use super::environment::Environment;
 use super::frame::FrameRef;
-use super::mailbox::Wake;
 use super::service::Service;
 use super::sync::Mutex;
 use super::ticks::{self, Rate, Scale};
 use super::turn::Runner;
-use super::worker::{Pool, Run, Watchman};
+use super::worker::{Pool, Watchman};
 
 /// A call is woken at most this fraction of its default timeout late.
 const ROUNDS_A_TIMEOUT: u32 = 10;
@@ -253,9 +252,7 @@ impl<S: Service> Patrolled for Cx<S> {
                 runner.listed = stays;
             });
         });
-        if woken == Wake::Schedule {
-            self.services.schedule(Arc::clone(&self) as Arc<dyn Run>);
-        }
+        Self::follow(woken);
         // One that has ended drops out too: its runner has nothing in flight.
         stays && !self.mailbox.is_over()
     }

@@ -55,7 +55,8 @@ pub(crate) struct Shared {
 }
 
 struct Table {
-    services: Slab<(ServiceId, Arc<dyn Managed>)>,
+    /// Sixteen bytes a service: its number is asked of it.
+    services: Slab<Arc<dyn Managed>>,
     next: u64,
     closing: bool,
     dropped: Dropped,
@@ -66,6 +67,7 @@ pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
     fn name(&self) -> &'static str;
     fn stats(&self, now: Now) -> ServiceStats;
+    fn id(&self) -> ServiceId;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
 
@@ -80,6 +82,10 @@ impl<S: Service> Managed for Cx<S> {
 
     fn stats(&self, now: Now) -> ServiceStats {
         Cx::stats(self, now)
+    }
+
+    fn id(&self) -> ServiceId {
+        self.id
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
@@ -136,7 +142,7 @@ impl Services {
             let entry = table.services.vacant_entry();
             let cx = Cx::new(service, options, id, entry.key(), self.clone());
             if !closing {
-                entry.insert((id, cx.clone()));
+                entry.insert(cx.clone());
             }
             (cx, closing)
         };
@@ -145,10 +151,11 @@ impl Services {
                 service = type_name::<S>(),
                 "not started: the Million is shutting down"
             );
-            drop(cx.mailbox.close(Ending::Now));
+            // Nobody is woken: it is as if somebody had it for good.
+            let _ = cx.mailbox.close(Ending::Now);
             cx.exit.announce(ExitReason::NeverStarted);
         } else {
-            cx.follow(cx.mailbox.wake());
+            Cx::schedule(Arc::clone(&cx));
         }
         Handle::of(cx)
     }
@@ -239,7 +246,7 @@ impl Services {
         let next = table.services.capacity().min(from + LOOKED_UP);
         (from < next).then(|| {
             let some = (from..next).filter_map(|key| table.services.get(key));
-            (some.map(|(_, service)| Arc::clone(service)).collect(), next)
+            (some.map(Arc::clone).collect(), next)
         })
     }
 
@@ -297,7 +304,7 @@ impl Services {
         let by_age: BTreeMap<ServiceId, Arc<dyn Managed>> = table
             .services
             .iter()
-            .map(|(_, (id, service))| (*id, Arc::clone(service)))
+            .map(|(_, service)| (service.id(), Arc::clone(service)))
             .collect();
         by_age.into_values().rev().collect()
     }
@@ -309,7 +316,7 @@ impl Services {
             .lock()
             .services
             .iter()
-            .map(|(_, (_, service))| Arc::clone(service))
+            .map(|(_, service)| Arc::clone(service))
             .collect();
         for service in &services {
             service.end(Ending::Now);
@@ -334,7 +341,7 @@ impl Services {
         table
             .services
             .iter()
-            .map(|(_, (_, service))| service.name())
+            .map(|(_, service)| service.name())
             .collect()
     }
 

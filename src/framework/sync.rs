@@ -6,6 +6,7 @@
 
 #[cfg(not(million_loom))]
 mod real {
+    pub(crate) use super::super::brief_lock::BriefLock;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic;
     pub(crate) use std::thread_local;
@@ -74,6 +75,9 @@ mod real {
             MutexGuard(Some(self.0.lock().expect("no model panics under a lock")))
         }
     }
+
+    /// What is locked briefly is locked all the same. (The real one has a test, and a model of its own.)
+    pub(crate) type BriefLock<T> = Mutex<T>;
 
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;

@@ -12,6 +12,7 @@
 )]
 
 use std::any::{Any, type_name};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -25,7 +26,7 @@ use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
 use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
-use super::mailbox::{Batch, Ending, Readiness, Settled};
+use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
 use super::state::Running;
 use super::tools::Tools;
@@ -38,7 +39,7 @@ pub(crate) struct Runner<S: Service> {
     pub(crate) listed: bool,
     /// The handler in flight has begun to wait for calls that may close a circle.
     waits: bool,
-    batch: Batch<Envelope<S>>,
+    _service: PhantomData<fn(S)>,
     /// Handlers that wait. Boxed, because most services never have any.
     pub(crate) in_flight: Option<Box<InFlight>>,
 }
@@ -58,7 +59,7 @@ impl<S: Service> Runner<S> {
             phase: Phase::New,
             listed: false,
             waits: false,
-            batch: Batch::new(),
+            _service: PhantomData,
             in_flight: None,
         }
     }
@@ -70,24 +71,18 @@ impl<S: Service> Runner<S> {
 
 impl<S: Service> Run for Cx<S> {
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
-        let more = self.runner.with_mut(|runner| {
-            // SAFETY: the mailbox lets one worker at a time have the service, from the wake that schedules it until
-            // `Mailbox::settle` says that it rests, which is the last that `take` does with the runner. Handlers have no way to reach it.
-            let runner = unsafe { &mut *runner };
-            // SAFETY: this thread runs the service, until `take` returns.
-            let _entered = unsafe { self.state.enter(self.running()) };
-            Turn {
-                cx: self.as_ref(),
-                runner,
-                tools,
-            }
-            .take()
-        });
-        more.then_some(self as Arc<dyn Run>)
+        let cx = Arc::as_ptr(&self);
+        let mut service = Some(self);
+        // SAFETY: `service` keeps the context alive until it is given to the mailbox for a rest; after that only the way out of
+        // `take` is left, on which it is not touched.
+        let cx = unsafe { &*cx };
+        // SAFETY: this worker has the service: it found it in its queue.
+        unsafe { Turn::with(cx, tools, |turn| turn.take(&mut service)) };
+        service.map(|service| service as Arc<dyn Run>)
     }
 }
 
-/// A worker's stay with a service. Whoever makes one is alone with the service, and keeps it alive.
+/// A worker's stay with a service. Whoever makes one has the service, and keeps it alive.
 pub(crate) struct Turn<'a, S: Service> {
     pub(crate) cx: &'a Cx<S>,
     pub(crate) runner: &'a mut Runner<S>,
@@ -98,90 +93,122 @@ pub(crate) struct Turn<'a, S: Service> {
 pub(crate) struct End(ExitReason);
 
 impl<S: Service> Turn<'_, S> {
+    /// Runs `f` with a turn.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service, and if `f` lets it go, `f` does nothing with the turn after that.
+    unsafe fn with<R>(cx: &Cx<S>, tools: &mut Tools, f: impl FnOnce(&mut Turn<'_, S>) -> R) -> R {
+        cx.runner.with_mut(|runner| {
+            // SAFETY: whoever has the service is alone with the runner: the mailbox gives it to one at a time. Handlers have no
+            // way to reach the runner.
+            let runner = unsafe { &mut *runner };
+            // SAFETY: this thread runs the service, until `f` returns.
+            let _entered = unsafe { cx.state.enter(cx.running()) };
+            f(&mut Turn { cx, runner, tools })
+        })
+    }
+
     /// Runs `handle` with a service that was claimed, and lets it go. `ended` is what to return if the service ends over it.
     pub(crate) fn claimed<R>(
-        cx: &Cx<S>,
+        claim: Arc<Cx<S>>,
         tools: &mut Tools,
         ended: R,
         handle: impl FnOnce(&mut Turn<'_, S>) -> Result<R, End>,
     ) -> R {
-        cx.runner.with_mut(|runner| {
-            // SAFETY: whoever has claimed a service is alone with it, as a worker is that found it in its queue, until it
-            // rests or is in a queue, which is the last that is done here.
-            let runner = unsafe { &mut *runner };
-            // SAFETY: this thread runs the service, as above.
-            let _entered = unsafe { cx.state.enter(cx.running()) };
-            let mut turn = Turn { cx, runner, tools };
-            match handle(&mut turn) {
+        let cx = Arc::as_ptr(&claim);
+        let mut service = Some(claim);
+        // SAFETY: as in `run`.
+        let cx = unsafe { &*cx };
+        // SAFETY: a claim gives the service as a run queue does.
+        let handled = unsafe {
+            Turn::with(cx, tools, |turn| match handle(turn) {
                 Err(end) => {
                     turn.end(end);
+                    service = None;
                     ended
                 }
                 Ok(handled) => {
+                    let mut resumed = std::mem::take(&mut turn.tools.resumed);
                     let readiness = turn.readiness();
-                    let settled = cx.mailbox.settle(&mut turn.runner.batch, readiness);
-                    if settled != Settled::Rests {
-                        cx.services.schedule(cx.shared());
+                    // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
+                    let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
+                    if next != Next::Rests {
+                        cx.mailbox.put_back(&mut resumed);
                     }
+                    turn.tools.resumed = resumed;
                     handled
                 }
-            }
-        })
+            })
+        };
+        if let Some(service) = service {
+            Cx::schedule(service);
+        }
+        handled
     }
 
-    /// Returns whether the service wants another turn. If not, it rests or has ended.
-    fn take(&mut self) -> bool {
+    /// Takes `service` away when it rests or has ended; otherwise it wants another turn.
+    fn take(&mut self, service: &mut Option<Arc<Cx<S>>>) {
         let mut handled = 0;
-        let worked = self.work(&mut handled);
-        match worked {
-            Ok(more) => more,
-            Err(end) => {
-                self.cx.counters.handled(handled);
-                self.end(end);
-                false
-            }
+        let mut resumed = std::mem::take(&mut self.tools.resumed);
+        let worked = self.work(service, &mut resumed, &mut handled);
+        resumed.clear();
+        self.tools.resumed = resumed;
+        if let Err(end) = worked {
+            self.cx.counters.handled(handled);
+            self.end(end);
+            *service = None;
         }
     }
 
-    fn work(&mut self, handled: &mut u64) -> Result<bool, End> {
+    fn work(
+        &mut self,
+        service: &mut Option<Arc<Cx<S>>>,
+        resumed: &mut Vec<FrameRef>,
+        handled: &mut u64,
+    ) -> Result<(), End> {
+        if self.cx.mailbox.is_killed() {
+            return Err(End(ExitReason::Killed));
+        }
         if self.runner.phase == Phase::New {
             self.start()?;
         }
         let mut left = self.tools.messages_a_turn;
+        // SAFETY: a turn has the service, here and below.
+        if let Some(first) = unsafe { self.cx.mailbox.take_first() } {
+            left = left.saturating_sub(1);
+            self.resume(&first)?;
+        }
         loop {
-            let mut resumed = std::mem::take(&mut self.tools.resumed);
-            let taken = self.cx.mailbox.take(&mut self.runner.batch, &mut resumed);
-            if taken.ending == Ending::Now {
-                resumed.clear();
-                self.tools.resumed = resumed;
-                return Err(End(ExitReason::Killed));
-            }
-            if taken.inspect {
-                let patrol = self.cx.services.patrol();
-                self.runner.inspect(patrol, self.cx.id, &mut resumed);
-            }
-            let polled = resumed.len();
-            let outcome = resumed.drain(..).try_for_each(|frame| self.resume(&frame));
-            self.tools.resumed = resumed;
-            outcome?;
             while left > 0 && self.may_start() {
-                let Some(message) = self.cx.mailbox.start_next(&mut self.runner.batch) else {
+                // SAFETY: as above.
+                let Some(message) = (unsafe { self.cx.mailbox.start_next() }) else {
                     break;
                 };
                 left -= 1;
                 *handled += 1;
                 self.open(message)?;
             }
-            left = left.saturating_sub(polled);
             self.publish(std::mem::take(handled));
             let readiness = self.readiness();
-            match self.cx.mailbox.settle(&mut self.runner.batch, readiness) {
-                // From here on another worker may have the service.
-                Settled::Rests => return Ok(false),
-                Settled::Goes(Ending::Now) => return Err(End(ExitReason::Killed)),
-                Settled::Drained => self.stop()?,
-                Settled::Goes(_) if left == 0 => return Ok(true),
-                Settled::Goes(_) => {}
+            // SAFETY: as above. A service that rests is not touched any more.
+            match unsafe { self.cx.mailbox.exchange(readiness, service, resumed) } {
+                Next::Rests => return Ok(()),
+                Next::Killed => return Err(End(ExitReason::Killed)),
+                Next::Drained => self.stop()?,
+                Next::Goes { inspect } => {
+                    if inspect {
+                        let patrol = self.cx.services.patrol();
+                        self.runner.inspect(patrol, self.cx.id, resumed);
+                    }
+                }
+            }
+            left = left.saturating_sub(resumed.len());
+            resumed
+                .drain(..)
+                .try_for_each(|frame| self.resume(&frame))?;
+            if left == 0 {
+                return Ok(());
             }
         }
     }
@@ -380,13 +407,15 @@ impl<S: Service> Turn<'_, S> {
     pub(crate) fn end(&mut self, End(reason): End) {
         self.runner.phase = Phase::Ended;
         self.forget_waits();
-        drop(self.cx.mailbox.close(Ending::Now));
+        // Nobody is woken: this turn has the service.
+        let _ = self.cx.mailbox.close(Ending::Now);
         let handlers = self
             .runner
             .in_flight
             .take()
             .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
-        let (messages, resumed) = self.cx.mailbox.clear(&mut self.runner.batch);
+        // SAFETY: a turn has the service.
+        let (messages, resumed) = unsafe { self.cx.mailbox.clear() };
         let dropped = Dropped {
             messages: messages.len(),
             handlers: handlers.len(),
@@ -416,7 +445,7 @@ pub(crate) struct Dropped {
 }
 
 /// What `on_start` and `on_stop` are called where messages have a type.
-struct Life<S>(std::marker::PhantomData<fn(S)>);
+struct Life<S>(PhantomData<fn(S)>);
 
 impl<S: Service> Life<S> {
     const START: &'static What = &What {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::doing::{Doing, Poll};
 use super::parker::Parker;
 use super::sync::{
-    Mutex,
+    BriefLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
     thread_local,
 };
@@ -83,7 +83,7 @@ pub(crate) struct Pool {
 /// On cache lines of its own: what one worker writes all the time must not slow the others.
 #[repr(align(128))]
 struct Worker {
-    queue: Mutex<VecDeque<Arc<dyn Run>>>,
+    queue: BriefLock<VecDeque<Arc<dyn Run>>>,
     parker: Parker,
     /// Set by the worker before its last look for work; whoever clears it has claimed the worker and wakes it.
     parked: AtomicBool,
@@ -111,7 +111,7 @@ impl Pool {
         Self {
             workers: (0..workers)
                 .map(|_| Worker {
-                    queue: Mutex::new(VecDeque::new()),
+                    queue: BriefLock::new(VecDeque::new()),
                     parker: Parker::new(),
                     parked: AtomicBool::new(false),
                     turns: AtomicUsize::new(0),
