@@ -153,7 +153,7 @@ fn each_service_that_lives_is_seen_once_however_many_come_and_go() {
             while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 let short: Vec<_> = (0..100).map(|_| services.spawn(Obedient)).collect();
                 for handle in short {
-                    let _ = handle.kill();
+                    futures::executor::block_on(handle.kill());
                 }
             }
         });
