@@ -56,7 +56,7 @@ impl CallCycle {
         tracing::error!(
             service,
             id = id.0,
-            message = type_name::<M>(),
+            calling = type_name::<M>(),
             cycle = %self,
             "a call was refused: the services in the cycle handle one message at a time and would wait for each other for ever"
         );

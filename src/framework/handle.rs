@@ -82,7 +82,7 @@ impl<S: Service> Handle<S> {
     ///
     /// # Errors
     ///
-    /// The future ends with [`CallError::Closed`], [`CallError::Timeout`] or [`CallError::Panicked`].
+    /// The future ends with [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`] or [`CallError::Cycle`].
     pub fn call<M: Message>(&self, message: M) -> Call<'_, M>
     where
         S: Handler<M>,

@@ -10,7 +10,9 @@ use million::framework::{
 };
 use proptest::prelude::*;
 use tokio::sync::Semaphore;
+use tracing::Level;
 
+use crate::capture::{self, seen};
 use crate::support::{LIMIT, gate, million, run};
 
 /// Handles one message at a time, and calls those that it is told to.
@@ -173,7 +175,8 @@ fn the_call_that_closes_a_circle_ends_at_once_with_the_chain() {
 }
 
 #[test]
-fn the_error_says_what_to_do_and_names_the_services() {
+fn the_error_and_the_log_name_the_services() {
+    capture::begin();
     let million = Million::deterministic(1);
     let ring = accounts(&million, 2);
     million.block_on(async {
@@ -185,6 +188,9 @@ fn the_error_says_what_to_do_and_names_the_services() {
             text.contains(&chain) && text.contains("max_in_flight"),
             "{text}"
         );
+        let logged = seen(|seen| seen.field("cycle") == chain && seen.level == Level::ERROR);
+        assert!(logged[0].field("calling").ends_with("::Visit"));
+        assert!(logged[0].field("message").contains("refused"));
         let CallError::Cycle(cycle) = &errors[0] else {
             panic!("{text}");
         };
