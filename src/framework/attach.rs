@@ -13,13 +13,14 @@
 //! - Items come in the order of the stream, and the end after the last of them.
 //! - A panic of the stream, or of what turns its items into messages, is logged with the name of the service, and told to
 //!   `on_end`.
-//! - A stream does not keep its service running: it is dropped when the service ends.
+//! - A stream does not keep its service running: it is dropped when the service ends, and when one that is supervised is restarted.
 
 use std::any::type_name;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures::future::{Either, poll_fn, select};
@@ -31,6 +32,8 @@ use super::handle::Handle;
 use super::io::Io;
 use super::message::Message;
 use super::service::{Handler, Service};
+use super::services::Managed;
+use super::ties::TieKey;
 
 /// After so many items the stream lets other futures of the IO runtime run, even if it has more: some tens of
 /// microseconds of a stream that is always ready.
@@ -43,7 +46,7 @@ pub enum StreamEnd {
     Finished,
     /// It panicked, or the function that turns its items into messages did, with this text.
     Panicked(String),
-    /// The service takes no more messages.
+    /// The service takes no more messages, or has been restarted.
     ServiceClosed,
     /// It was aborted, or the IO runtime has ended.
     Aborted,
@@ -88,7 +91,8 @@ impl<S: Service> Cx<S> {
         M: Message,
     {
         let service = self.handle();
-        Attached(self.io(async move { run(&service, stream, on_item).await }))
+        let life = Life::of(self);
+        Attached(self.io(async move { run(&service, life, stream, on_item).await }))
     }
 
     /// As [`Cx::attach`], and tells the service the message that `on_end` makes once the stream has finished or panicked,
@@ -134,8 +138,9 @@ impl<S: Service> Cx<S> {
         N: Message,
     {
         let service = self.handle();
+        let life = Life::of(self);
         Attached(self.io(async move {
-            let end = run(&service, stream, on_item).await;
+            let end = run(&service, life, stream, on_item).await;
             if end != StreamEnd::ServiceClosed {
                 // A service that closes meanwhile needs to know no more.
                 drop(service.send(on_end(end.clone())).await);
@@ -145,14 +150,51 @@ impl<S: Service> Cx<S> {
     }
 }
 
-async fn run<S, T, M, F>(service: &Handle<S>, stream: T, on_item: F) -> StreamEnd
+/// The life of the service that a stream was attached in.
+struct Life {
+    bond: Option<(Weak<dyn Managed>, TieKey)>,
+    over: oneshot::AsyncReceiver<()>,
+}
+
+impl Life {
+    fn of<S: Service>(cx: &Cx<S>) -> Self {
+        let (alive, over) = oneshot::async_channel::<()>();
+        let service: Arc<dyn Managed> = cx.shared();
+        // Without a bond the receiver hears at once, and is not asked.
+        let key = service.bind(Box::new(move || drop(alive)));
+        Self {
+            bond: key.map(|key| (Arc::downgrade(&service), key)),
+            over,
+        }
+    }
+
+    /// Ready when it is over. One that is as long as its service is never over here.
+    async fn over(&mut self) {
+        match self.bond {
+            Some(_) => drop((&mut self.over).await),
+            None => pending().await,
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some((service, key)) = self.bond.take()
+            && let Some(service) = service.upgrade()
+        {
+            service.exit().untie(key);
+        }
+    }
+}
+
+async fn run<S, T, M, F>(service: &Handle<S>, life: Life, stream: T, on_item: F) -> StreamEnd
 where
     T: Stream + Send + 'static,
     F: FnMut(T::Item) -> M + Send + 'static,
     S: Handler<M>,
     M: Message,
 {
-    match AssertUnwindSafe(pump(service, stream, on_item))
+    match AssertUnwindSafe(pump(service, life, stream, on_item))
         .catch_unwind()
         .await
     {
@@ -171,7 +213,12 @@ where
     }
 }
 
-async fn pump<S, T, M, F>(service: &Handle<S>, stream: T, mut on_item: F) -> StreamEnd
+async fn pump<S, T, M, F>(
+    service: &Handle<S>,
+    mut life: Life,
+    stream: T,
+    mut on_item: F,
+) -> StreamEnd
 where
     T: Stream,
     F: FnMut(T::Item) -> M,
@@ -179,7 +226,8 @@ where
     M: Message,
 {
     let mut stream = pin!(stream);
-    let mut closed = service.closed();
+    let over = pin!(life.over());
+    let mut closed = select(service.closed(), over);
     let mut left = ITEMS_A_TURN;
     loop {
         let message = match select(stream.next(), &mut closed).await {

@@ -8,6 +8,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::deterministic;
+use super::message::Message;
+use super::recipient::Deliver;
 use super::services::Services;
 use super::worker::Pool;
 
@@ -19,12 +21,26 @@ impl Wake for Unpark {
     }
 }
 
+/// As [`wait`], for `target`. Panics also if its handler is what asks: it would wait for itself for ever.
+pub(crate) fn wait_on<M: Message, F: Future>(
+    what: &str,
+    target: &dyn Deliver<M>,
+    future: F,
+) -> F::Output {
+    assert!(
+        Pool::is_worker_thread() || !target.is_running_here(),
+        "{what} from a service to itself would wait for ever: inside a handler use try_send or Cx::notify, or await the async form"
+    );
+    wait(what, target.services(), future)
+}
+
 /// Blocks this thread until `future` is ready; if the services are simulated, by running them. Panics on a worker thread,
 /// which would keep the worker from the very service that is waited for; `what` names the forbidden method.
 pub(crate) fn wait<F: Future>(what: &str, services: &Services, future: F) -> F::Output {
     assert!(
         !Pool::is_worker_thread(),
-        "{what} would block a worker thread: inside a handler await the async form instead"
+        "{what} would block a worker thread: inside a handler await the async form instead, or give the service \
+         Options::dedicated_thread"
     );
     if let Some(simulation) = services.environment().simulation() {
         return deterministic::wait(what, services, simulation, future);

@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// What the names of the threads begin with. Default `million`: the workers are `million-0`, `million-1`, …, those of
-    /// the IO runtime `million-io`.
+    /// the IO runtime `million-io`, and a service `Archive` with a [thread of its own](super::Options::dedicated_thread) has `million-Archive`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -145,7 +145,14 @@ impl Builder {
             blocks: self.blocks,
             waits: self.call_timeout,
         };
-        Services::new(environment, tick, self.call_timeout, limits, self.settings)
+        Services::new(
+            environment,
+            tick,
+            self.call_timeout,
+            limits,
+            self.settings,
+            self.name,
+        )
     }
 
     /// Starts the threads.
@@ -173,7 +180,7 @@ impl Builder {
         .min(MOST_WORKERS);
         let pool = Arc::new(Pool::new(count));
         let environment = Environment::real(io.clone(), Arc::clone(&pool));
-        let name = std::mem::take(&mut self.name);
+        let name = self.name.clone();
         let services = self.services(environment.clone());
         let timer = environment.spawn(Arc::clone(services.timers()).drive());
         let patrol = Arc::clone(services.patrol());

@@ -7,7 +7,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
@@ -23,9 +23,10 @@ use super::message::Message;
 use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::spans::{self, Sender};
 use super::state::{Running, StateCell, StateGuard};
+use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
 use super::timer::Sleep;
 use super::turn::Runner;
@@ -69,6 +70,10 @@ pub struct Cx<S: Service> {
     /// Where `services` keeps it.
     pub(crate) key: usize,
     pub(crate) services: Services,
+    /// Boxed, because few services have one.
+    pub(crate) supervision: Option<Box<Supervision<S>>>,
+    /// The pool that runs this service alone, if it has a thread of its own.
+    pub(crate) alone: Option<Arc<Pool>>,
 }
 
 // SAFETY: `runner` is touched only by the one worker that runs the service (see `Run for Cx`), and what it holds is `Send`; all
@@ -79,16 +84,18 @@ unsafe impl<S: Service> Send for Cx<S> {}
 
 impl<S: Service> Cx<S> {
     pub(crate) fn new(
-        state: S,
+        state: Option<S>,
         options: Options,
         id: ServiceId,
         key: usize,
         services: Services,
+        supervision: Option<Box<Supervision<S>>>,
+        alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
         Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
-            runner: UnsafeCell::new(Runner::new()),
+            runner: UnsafeCell::new(Runner::new(supervision.is_some())),
             state: StateCell::new(state),
             exit: Exit::new(),
             counters: Counters::new(),
@@ -96,6 +103,8 @@ impl<S: Service> Cx<S> {
             id,
             key,
             services,
+            supervision,
+            alone,
         })
     }
 
@@ -175,9 +184,7 @@ impl<S: Service> Cx<S> {
         S: Handler<M>,
         M: Message,
     {
-        self.services
-            .timers()
-            .send_after(Arc::downgrade(&self.shared()), duration, message)
+        self.services.timers().send_after(self, duration, message)
     }
 
     /// Sends a copy of `message` to this service every `period`, for the first time after one `period`:
@@ -216,7 +223,7 @@ impl<S: Service> Cx<S> {
         );
         self.services
             .timers()
-            .send_every(Arc::downgrade(&self.shared()), period, missed, message)
+            .send_every(self, period, missed, message)
     }
 
     /// A handle to this service.
@@ -245,6 +252,15 @@ impl<S: Service> Cx<S> {
         }
     }
 
+    /// [`Cx::follow`] for those who hold the service in another way too.
+    pub(crate) fn follow_up(&self, woken: Option<Arc<Self>>) {
+        match (woken, &self.alone) {
+            (None, _) => {}
+            (Some(service), None) => self.services.schedule(service),
+            (Some(service), Some(pool)) => pool.schedule(service),
+        }
+    }
+
     /// Puts the service into a run queue if it was woken.
     pub(crate) fn follow(woken: Option<Arc<Self>>) {
         if let Some(service) = woken {
@@ -254,10 +270,30 @@ impl<S: Service> Cx<S> {
 
     /// Puts a service into a run queue that is in none, and that no worker has.
     pub(crate) fn schedule(service: Arc<Self>) {
-        // On a worker the pool is known to stay; elsewhere it may go with the last service, which may be this.
-        if let Err(service) = Pool::schedule_here(service.services.pool_address(), service) {
-            let services = service.services.clone();
-            services.schedule(service);
+        // On a worker of its own its pool is known to stay; elsewhere that may go with the last service, which may be this.
+        if let Err(service) = Pool::schedule_here(service.pool_address(), service) {
+            match service.alone.clone() {
+                None => {
+                    let services = service.services.clone();
+                    services.schedule(service);
+                }
+                Some(pool) => pool.schedule(service),
+            }
+        }
+    }
+
+    /// Where the pool is that runs the service, for comparison.
+    pub(crate) fn pool_address(&self) -> *const Pool {
+        match &self.alone {
+            None => self.services.pool_address(),
+            Some(pool) => Arc::as_ptr(pool),
+        }
+    }
+
+    /// The service has ended, and with it the thread that it may have of its own.
+    pub(crate) fn release_thread(&self) {
+        if let Some(pool) = &self.alone {
+            pool.close();
         }
     }
 
@@ -273,7 +309,7 @@ impl<S: Service> Cx<S> {
             .push_beyond_capacity(until, || Envelope::from(&mut sender, letter));
         match pushed {
             Ok(woken) => {
-                Self::follow(woken);
+                self.follow_up(woken);
                 true
             }
             Err(_) => false,
@@ -289,6 +325,22 @@ impl<S: Service> Cx<S> {
             exclusive: self.options.max_in_flight == 1,
             waits: false,
         }
+    }
+
+    /// Has the worker look for orders.
+    pub(crate) fn nudge(&self) {
+        Self::follow(self.mailbox.ask_to_inspect());
+    }
+
+    /// Which of its lives a supervised service is in; what belongs to an earlier one is void.
+    pub(crate) fn life(&self) -> u32 {
+        self.supervision
+            .as_ref()
+            .map_or(0, |supervision| supervision.life())
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Arc::downgrade(&self.shared())
     }
 
     pub(crate) fn shared(&self) -> Arc<Self> {
@@ -321,7 +373,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self
             .mailbox
             .try_push(|| Envelope::from(&mut sender, Tell(take(message))))?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -335,7 +387,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         let woken = self.mailbox.push_or_wait(place, waker, || {
             Envelope::from(&mut sender, Tell(take(message)))
         })?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -350,7 +402,7 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
             let (message, reply) = take(ask);
             Envelope::from(&mut sender, Ask { message, reply })
         })?;
-        Self::follow(woken);
+        self.follow_up(woken);
         Ok(())
     }
 
@@ -370,6 +422,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         Cx::running(self)
     }
 
+    fn is_running_here(&self) -> bool {
+        Running::here().is_some_and(|running| running.key == self.state.key())
+    }
+
     fn id(&self) -> ServiceId {
         self.id
     }
@@ -384,6 +440,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn closed(&self) -> Closed {
         Closed::of(self.shared())
+    }
+
+    fn service(&self) -> Arc<dyn Managed> {
+        self.shared()
     }
 }
 

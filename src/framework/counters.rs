@@ -80,16 +80,21 @@ impl Counters {
             .store(restarts.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// A handler was polled for so many ticks without waiting.
-    pub(crate) fn polled(&self, what: &'static What, ticks: u64) {
-        let probation = self.probation.load(Ordering::Relaxed);
-        if ticks > SHORT {
+    /// So many polls in a row took so many ticks, none of them waiting. If that is long, it is put down to one of them.
+    pub(crate) fn polled(&self, what: &'static What, ticks: u64, polls: u32) {
+        let longest = if ticks > SHORT {
             self.probation.store(RELAPSED, Ordering::Relaxed);
-        } else if probation > 0 {
-            self.probation.store(probation - 1, Ordering::Relaxed);
-        }
-        if ticks > self.longest_poll.load(Ordering::Relaxed) {
-            self.longest_poll.store(ticks, Ordering::Relaxed);
+            ticks
+        } else {
+            let probation = self.probation.load(Ordering::Relaxed);
+            if probation > 0 {
+                self.probation
+                    .store(probation.saturating_sub(polls), Ordering::Relaxed);
+            }
+            ticks / u64::from(polls.max(1))
+        };
+        if longest > self.longest_poll.load(Ordering::Relaxed) {
+            self.longest_poll.store(longest, Ordering::Relaxed);
             self.longest_what.set(Some(what));
         }
     }

@@ -38,9 +38,9 @@ use super::tools::Tools;
 use super::turn::{End, Turn};
 use super::worker::Pool;
 
-/// How many direct calls one poll of a handler may make (some 10 µs). Then the handler is polled again after others have
-/// had their turn: one that calls in a loop does not keep its worker.
-const CALLS_A_POLL: u32 = 128;
+/// How many direct calls a handler may make in a row (some 10 µs). Then it is polled again after others have had their
+/// turn: one that calls in a loop does not keep its worker.
+const CALLS_A_RUN: u32 = 128;
 
 /// Direct calls inside direct calls, at most: each takes some of the worker's stack.
 const DEPTH: usize = 4;
@@ -72,7 +72,7 @@ thread_local! {
 struct Here {
     /// The pool whose worker it is.
     pool: Cell<*const Pool>,
-    /// Direct calls that this poll may still make. 0 outside of polls.
+    /// Direct calls that may still be made in a row. 0 outside of polls.
     left: Cell<u32>,
     doing: RefCell<Option<Arc<Doing>>>,
     /// One set for each depth that is not in use.
@@ -109,12 +109,12 @@ pub(crate) fn end_work() {
     });
 }
 
-/// A handler is polled on this thread from now on, until [`end_poll`].
-pub(crate) fn begin_poll() {
-    HERE.with(|here| here.left.set(CALLS_A_POLL));
+/// Handlers are polled on this thread from now on, until [`end_polls`].
+pub(crate) fn begin_polls() {
+    HERE.with(|here| here.left.set(CALLS_A_RUN));
 }
 
-pub(crate) fn end_poll() {
+pub(crate) fn end_polls() {
     HERE.with(|here| here.left.set(0));
 }
 
@@ -165,7 +165,7 @@ where
     if !cx.counters.is_quick() || spans::are_wanted() {
         return Answered::Not;
     }
-    let mut permit = match Permit::get(cx.services.pool_address()) {
+    let mut permit = match Permit::get(cx.pool_address()) {
         Ok(permit) => permit,
         Err(Refused::Elsewhere) => return Answered::Not,
         Err(Refused::TooOften) => return Answered::NotNow,
@@ -226,7 +226,7 @@ impl<S: Service> Turn<'_, S> {
         let (mut frame, inside) = Frame::open(&mut self.tools.blocks, Directly { handler, told });
         self.begin_poll(what);
         let polled = frame.poll_unattached();
-        self.end_poll(what);
+        self.end_poll();
         match polled {
             Poll::Ready(finish) => {
                 let reply = frame.look_inside(&inside, |directly| match directly.project().told {

@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::context::{Cx, ServiceId};
 use super::mailbox::Refused;
@@ -27,8 +27,9 @@ use super::message::Message;
 use super::publish::{Collect, Publish, PublishReport};
 use super::recipient::{Deliver, Recipient};
 use super::service::Service;
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::sync::Mutex;
+use super::ties::TieKey;
 
 /// A topic looks for ended subscribers when it has twice as many as after the last look, but not before it has these: so
 /// the look costs nothing on average, and what has ended never outweighs what lives by more.
@@ -92,7 +93,8 @@ impl Events {
     /// among equals, who subscribed first.
     ///
     /// It holds until it is [cancelled](Subscription::cancel) or the service ends; dropping the [`Subscription`] does not end it, just as
-    /// dropping a [`Timer`](super::Timer) does not. Who subscribes twice is told twice. A service that takes no more messages is not
+    /// dropping a [`Timer`](super::Timer) does not. What a handler of a supervised service subscribes it to also ends with a restart, for
+    /// `on_start` to do it anew. Who subscribes twice is told twice. A service that takes no more messages is not
     /// subscribed.
     pub fn subscribe<E: Message + Clone>(
         &self,
@@ -101,11 +103,18 @@ impl Events {
     ) -> Subscription {
         let recipient = subscriber.into();
         let topic = self.0.topics().obtain::<E>();
-        let subscriber = topic.add(&recipient, priority);
-        Subscription(Arc::new(Membership {
+        let membership = Arc::new(Membership {
             topic: Arc::downgrade(&topic),
-            subscriber,
-        }))
+            subscriber: topic.add(&recipient, priority),
+            bond: OnceLock::new(),
+        });
+        let service = recipient.service();
+        let ends = Arc::clone(&membership);
+        if let Some(key) = service.bind(Box::new(move || ends.leave())) {
+            // It is new, so nobody has set it before.
+            let _ = membership.bond.set((Arc::downgrade(&service), key));
+        }
+        Subscription(membership)
     }
 
     /// Tells all subscribers of `E`, in their order, waiting for room in each mailbox.
@@ -187,10 +196,23 @@ trait Cancel: Send + Sync {
 struct Membership<E: Message> {
     topic: Weak<Topic<E>>,
     subscriber: Arc<Subscriber<E>>,
+    /// What ends it with the life of the service in which it was made.
+    bond: OnceLock<(Weak<dyn Managed>, TieKey)>,
 }
 
 impl<E: Message> Cancel for Membership<E> {
     fn cancel(&self) {
+        if let Some((service, key)) = self.bond.get()
+            && let Some(service) = service.upgrade()
+        {
+            service.exit().untie(*key);
+        }
+        self.leave();
+    }
+}
+
+impl<E: Message> Membership<E> {
+    fn leave(&self) {
         self.subscriber.cancelled.store(true, Ordering::Release);
         if let Some(topic) = self.topic.upgrade() {
             topic.remove(&self.subscriber);

@@ -13,6 +13,7 @@ use super::mailbox::Ending;
 use super::message::Message;
 use super::recipient::{self, Recipient};
 use super::service::{Handler, Service};
+use super::services::Managed;
 use super::stats::ServiceStats;
 
 /// The way to a service: clone it, send it to other threads, keep it in other services.
@@ -31,6 +32,10 @@ pub struct Handle<S: Service>(Arc<Cx<S>>);
 impl<S: Service> Handle<S> {
     pub(crate) fn of(service: Arc<Cx<S>>) -> Self {
         Self(service)
+    }
+
+    pub(crate) fn into_service(self) -> Arc<dyn Managed> {
+        self.0
     }
 
     /// Sends a message nobody waits for the reply of, waiting for room if the mailbox is full.
@@ -98,12 +103,13 @@ impl<S: Service> Handle<S> {
     ///
     /// # Panics
     ///
-    /// On a worker thread, that is, in a handler: it would keep the worker from the very service that is waited for.
+    /// On a worker thread, that is, in a handler: it would keep the worker from the very service that is waited for. A service with
+    /// a [dedicated thread](super::Options::dedicated_thread) may block, but not on itself.
     pub fn blocking_send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_send", &self.0.services, self.send(message))
+        blocking::wait_on("blocking_send", &*self.0, self.send(message))
     }
 
     /// [`Handle::call`] for plain threads: blocks until there is an answer, at most for the default timeout.
@@ -114,12 +120,12 @@ impl<S: Service> Handle<S> {
     ///
     /// # Panics
     ///
-    /// On a worker thread, that is, in a handler.
+    /// As [`Handle::blocking_send`].
     pub fn blocking_call<M: Message>(&self, message: M) -> Result<M::Reply, CallError>
     where
         S: Handler<M>,
     {
-        blocking::wait("blocking_call", &self.0.services, self.call(message))
+        blocking::wait_on("blocking_call", &*self.0, self.call(message))
     }
 
     /// The same handle without the type of the service, for one type of message. Nothing is allocated.

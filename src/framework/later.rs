@@ -86,7 +86,7 @@ impl Armed {
 impl Timers {
     pub(crate) fn send_after<S, M>(
         self: &Arc<Self>,
-        service: Weak<Cx<S>>,
+        service: &Cx<S>,
         duration: Duration,
         message: M,
     ) -> Timer
@@ -95,7 +95,8 @@ impl Timers {
         M: Message,
     {
         let once = Arc::new(Once {
-            service,
+            life: service.life(),
+            service: service.weak(),
             message: Mutex::new(Some(message)),
             armed: Armed::new(),
         });
@@ -104,7 +105,7 @@ impl Timers {
 
     pub(crate) fn send_every<S, M>(
         self: &Arc<Self>,
-        service: Weak<Cx<S>>,
+        service: &Cx<S>,
         period: Duration,
         missed: MissedTick,
         message: M,
@@ -117,7 +118,8 @@ impl Timers {
         let first = now.checked_add(period);
         let every = Arc::new_cyclic(|me| Every {
             me: me.clone(),
-            service,
+            life: service.life(),
+            service: service.weak(),
             message,
             rhythm: Mutex::new(Rhythm::new(missed, period, first.unwrap_or(now))),
             armed: Armed::new(),
@@ -140,6 +142,8 @@ impl Timers {
 
 struct Once<S: Handler<M>, M: Message> {
     service: Weak<Cx<S>>,
+    /// The life of the service that it belongs to.
+    life: u32,
     message: Mutex<Option<M>>,
     armed: Armed,
 }
@@ -147,6 +151,7 @@ struct Once<S: Handler<M>, M: Message> {
 impl<S: Handler<M>, M: Message> Later for Once<S, M> {
     fn send(&self, _: Instant) -> Option<Instant> {
         if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
+            && service.life() == self.life
         {
             service.push_beyond_capacity(Ending::No, spans::nobody(), Tell(message));
         }
@@ -161,6 +166,8 @@ impl<S: Handler<M>, M: Message> Later for Once<S, M> {
 struct Every<S: Handler<M>, M: Message + Clone + Sync> {
     me: Weak<Self>,
     service: Weak<Cx<S>>,
+    /// The life of the service that it belongs to.
+    life: u32,
     message: M,
     rhythm: Mutex<Rhythm>,
     armed: Armed,
@@ -169,6 +176,9 @@ struct Every<S: Handler<M>, M: Message + Clone + Sync> {
 impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
     fn send(&self, now: Instant) -> Option<Instant> {
         let service = self.service.upgrade()?;
+        if service.life() != self.life {
+            return None;
+        }
         let every = self.me.upgrade()?;
         let decision = self.rhythm.lock().tick(now);
         if decision.send
@@ -196,7 +206,8 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
 
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
         let every = &self.every;
-        if every.rhythm.lock().started() && !every.armed.is_cancelled() {
+        let goes_on = every.life == cx.life() && !every.armed.is_cancelled();
+        if every.rhythm.lock().started() && goes_on {
             let every = Arc::clone(every);
             cx.push_beyond_capacity(Ending::No, spans::nobody(), Copy { every });
         }

@@ -99,7 +99,7 @@ struct Inner<E, R> {
     rests: bool,
     /// The service has ended and been cleared: nobody is given it again.
     over: bool,
-    /// Somebody wants the handlers that wait to be looked after.
+    /// Somebody wants the handlers that wait to be looked after, or a supervisor has an order.
     inspect: bool,
     /// Senders that wait for room. Boxed, because few services ever have any.
     waiting: Option<Box<WaitingLine>>,
@@ -146,7 +146,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         if inner.someone_waits() || !inner.has_room(&self.unstarted) {
             return Err(Refused::Full);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// Queues the message that `make` yields even if the mailbox is full, unless the service is told to end more
@@ -160,7 +160,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         if inner.ending > until {
             return Err(Refused::Closed);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// As [`Mailbox::try_push`], but a sender that finds no room takes a place in the line and is woken by `waker` when
@@ -191,7 +191,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             *place = Some(inner.waiting.get_or_insert_default().join(waker));
             return Err(Refused::Full);
         }
-        Ok(self.put(&mut inner, make()))
+        Ok(self.put(&mut inner, make))
     }
 
     /// A sender gives up its place; room promised to it goes to the next in line.
@@ -282,6 +282,28 @@ impl<E, R, T> Mailbox<E, R, T> {
             && inner.queue.is_empty()
             && self.unstarted.load(Ordering::Relaxed) == 0;
         if idle { self.pick_up(&mut inner) } else { None }
+    }
+
+    /// Asks whoever has the service, or will have it, to look after it: [`Next::Goes`].
+    pub(crate) fn ask_to_inspect(&self) -> Option<T> {
+        let mut inner = self.inner.lock();
+        if inner.over {
+            return None;
+        }
+        inner.inspect = true;
+        self.pick_up(&mut inner)
+    }
+
+    /// Whether the service was told to end, and all that it accepted has been started.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the service.
+    pub(crate) unsafe fn is_drained(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.ending != Ending::No
+            && inner.queue.is_empty()
+            && self.with_hand(|hand| hand.messages.is_empty())
     }
 
     /// Whether the service has ended and been cleared.
@@ -380,7 +402,9 @@ impl<E, R, T> Mailbox<E, R, T> {
                 (next, woken)
             })
         };
-        wake_all(woken);
+        if !woken.is_empty() {
+            wake_all(woken);
+        }
         next
     }
 
@@ -423,14 +447,15 @@ impl<E, R, T> Mailbox<E, R, T> {
     }
 
     /// Queues a message: at the end of what is in hand if the service rests, for then nobody is using it.
-    fn put(&self, inner: &mut Inner<E, R>, message: E) -> Option<T> {
+    #[inline(always)]
+    fn put(&self, inner: &mut Inner<E, R>, make: impl FnOnce() -> E) -> Option<T> {
         if !inner.rests || !inner.queue.is_empty() {
-            inner.queue.push_back(message);
+            inner.queue.push_back(make());
             return self.pick_up(inner);
         }
         inner.rests = false;
         self.with_hand(|hand| {
-            hand.messages.push_back(message);
+            hand.messages.push_back(make());
             inner.unstarted_bound = short(hand.messages.len());
             inner.high_water = inner.high_water.max(inner.unstarted_bound);
             self.unstarted
@@ -455,7 +480,9 @@ impl<E, R> Inner<E, R> {
         let ready = resumes || (unstarted && readiness.may_start);
         match self.ending {
             Ending::Now => Next::Killed,
-            Ending::Drain if !ready && !unstarted && readiness.may_stop => Next::Drained,
+            Ending::Drain if !ready && !unstarted && !self.inspect && readiness.may_stop => {
+                Next::Drained
+            }
             _ if ready || self.inspect => Next::Goes {
                 inspect: std::mem::take(&mut self.inspect),
             },

@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::mailbox::Refused;
 use super::message::Message;
 use super::service::Handler;
-use super::services::Services;
+use super::services::{Managed, Services};
 use super::state::Running;
 use super::waiting_line::Place;
 
@@ -45,10 +45,14 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
     fn services(&self) -> &Services;
     /// The service as its own handlers are seen.
     fn running(&self) -> Running;
+
+    /// Whether this thread is just running that service's handler.
+    fn is_running_here(&self) -> bool;
     fn id(&self) -> ServiceId;
     fn is_closed(&self) -> bool;
     fn exit_reason(&self) -> Option<ExitReason>;
     fn closed(&self) -> Closed;
+    fn service(&self) -> Arc<dyn Managed>;
 }
 
 pub(crate) fn try_send<M: Message>(
@@ -101,6 +105,11 @@ impl<M: Message> Recipient<M> {
         Self(service)
     }
 
+    /// The service of which this knows one type of message.
+    pub(crate) fn service(&self) -> Arc<dyn Managed> {
+        self.0.service()
+    }
+
     /// For those who must not keep the memory of an ended service.
     pub(crate) fn downgrade(&self) -> Weak<dyn Deliver<M>> {
         Arc::downgrade(&self.0)
@@ -133,9 +142,9 @@ impl<M: Message> Recipient<M> {
     ///
     /// # Panics
     ///
-    /// On a worker thread.
+    /// As [`Handle::blocking_send`](super::Handle::blocking_send).
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        blocking::wait("blocking_send", self.0.services(), self.send(message))
+        blocking::wait_on("blocking_send", &*self.0, self.send(message))
     }
 
     /// As [`Handle::blocking_call`](super::Handle::blocking_call).
@@ -146,9 +155,9 @@ impl<M: Message> Recipient<M> {
     ///
     /// # Panics
     ///
-    /// On a worker thread.
+    /// As [`Handle::blocking_send`](super::Handle::blocking_send).
     pub fn blocking_call(&self, message: M) -> Result<M::Reply, CallError> {
-        blocking::wait("blocking_call", self.0.services(), self.call(message))
+        blocking::wait_on("blocking_call", &*self.0, self.call(message))
     }
 
     /// Whether the service takes no more messages.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -49,9 +49,18 @@ pub struct Million {
     pub(crate) io: Mutex<Option<Runtime>>,
 }
 
+/// A thread that runs services.
 pub(crate) struct Worker {
     pub(crate) thread: JoinHandle<()>,
+    /// Hears, or breaks, when the thread has nothing left to do but end.
     pub(crate) ended: oneshot::AsyncReceiver<()>,
+}
+
+impl Worker {
+    /// Whoever asks runs on it, and must not wait for it.
+    fn is_this_thread(&self) -> bool {
+        self.thread.thread().id() == thread::current().id()
+    }
 }
 
 impl Million {
@@ -113,7 +122,7 @@ impl Million {
         for name in &stuck {
             tracing::error!(
                 service = name,
-                "a handler blocks its worker and could not be ended; it must await, or run on the IO runtime"
+                "a handler blocks its thread and could not be ended; it must await, run on the IO runtime, or block for a bounded time"
             );
         }
         let dropped = services.dropped();
@@ -146,11 +155,17 @@ impl Million {
         drop(select(emptied, self.services.sleep(limit)).await);
     }
 
-    /// Waits for the worker threads to end, which takes no longer than the turns that they are in.
+    /// The threads that run services, those of the pool and dedicated ones. To be asked once the services are closed.
+    fn take_workers(&self) -> Vec<Worker> {
+        let mut workers = std::mem::take(&mut *self.threads.lock());
+        workers.extend(self.services.close_threads());
+        workers
+    }
+
+    /// Waits for the threads that run services to end, which takes no longer than the turns that they are in.
     async fn join_workers(&self, all: bool) {
-        let workers = std::mem::take(&mut *self.threads.lock());
-        for worker in workers {
-            if Pool::is_worker_thread() {
+        for worker in self.take_workers() {
+            if Pool::is_worker_thread() || worker.is_this_thread() {
                 continue;
             }
             let ended = match all {
@@ -223,11 +238,15 @@ impl Drop for Million {
         drop(self.services.close());
         self.services.kill_all();
         self.services.environment().close_workers();
-        let workers = std::mem::take(&mut *self.threads.lock());
+        let workers = self.take_workers();
         if !Pool::is_worker_thread() {
             let mut all = true;
-            for worker in workers {
-                let ended = blocking::wait_for(worker.ended, KILL_GRACE, self.services.now());
+            let begun = self.services.now();
+            for worker in workers
+                .into_iter()
+                .filter(|worker| !worker.is_this_thread())
+            {
+                let ended = blocking::wait_for(worker.ended, KILL_GRACE, begun);
                 if matches!(ended, Some(Ok(()))) {
                     drop(worker.thread.join());
                 } else {
@@ -239,7 +258,7 @@ impl Drop for Million {
                 self.services.forget_all();
             } else {
                 tracing::error!(
-                    "a Million was dropped while a handler blocks its worker: the thread goes on until the handler returns"
+                    "a Million was dropped while a handler blocks its thread, which goes on until the handler returns"
                 );
             }
         }

@@ -102,6 +102,7 @@ pub struct Options {
     pub(crate) mailbox: u32,
     pub(crate) max_in_flight: u32,
     pub(crate) on_panic: PanicPolicy,
+    pub(crate) dedicated_thread: bool,
 }
 
 impl Options {
@@ -111,6 +112,7 @@ impl Options {
             mailbox: 1024,
             max_in_flight: 1024,
             on_panic: PanicPolicy::Stop,
+            dedicated_thread: false,
         }
     }
 
@@ -146,6 +148,53 @@ impl Options {
     /// What happens after a handler has panicked. Default [`PanicPolicy::Stop`].
     pub fn on_panic(mut self, policy: PanicPolicy) -> Self {
         self.on_panic = policy;
+        self
+    }
+
+    /// Runs the service on a thread of its own, so that its handlers may block: in `std::fs`, in a C library, in
+    /// [`Handle::blocking_call`](super::Handle::blocking_call) to other services, in a long computation. Nobody else waits for it then, and the watchdog
+    /// is silent about it.
+    ///
+    /// All else is as for any service: its mailbox and its order, calls, awaits inside handlers, timers, [`Cx::io`], stop and kill. While a
+    /// handler blocks, the service does nothing else; it interleaves at awaits alone. A shutdown or a kill takes effect
+    /// when the handler returns or awaits, so what blocks should do so for a bounded time.
+    ///
+    /// The thread is named after the `Million` and the service's type (`million-Archive`), starts when the service is spawned and
+    /// ends with it. It costs what a thread costs, some 10 µs to start and 20 KiB of memory: meant for tens of services, not for
+    /// thousands. If the system refuses the thread, the service ends with
+    /// [`ExitReason::StartFailed`](super::ExitReason::StartFailed), which says what to do.
+    ///
+    /// In the [deterministic mode](super::deterministic) it runs like any other, and must not block on other services there.
+    ///
+    /// ```
+    /// use million::framework::{Cx, Handler, Message, Million, Options, Service};
+    ///
+    /// struct Archive;
+    /// impl Service for Archive {
+    ///     fn options(&self) -> Options {
+    ///         Options::new().dedicated_thread()
+    ///     }
+    /// }
+    ///
+    /// struct Size(&'static str);
+    /// impl Message for Size {
+    ///     type Reply = Option<u64>;
+    /// }
+    /// impl Handler<Size> for Archive {
+    ///     async fn handle(_: &Cx<Self>, message: Size) -> Option<u64> {
+    ///         std::fs::metadata(message.0).ok().map(|found| found.len()) // blocks, and may
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), million::framework::BuildError> {
+    /// let million = Million::builder().workers(1).build()?;
+    /// let archive = million.spawn(Archive);
+    /// assert_eq!(archive.blocking_call(Size("no such file")), Ok(None));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn dedicated_thread(mut self) -> Self {
+        self.dedicated_thread = true;
         self
     }
 }

@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::context::{Cx, ServiceId};
+use super::dedicated::{Refused, Threads};
 use super::environment::Environment;
 use super::error::NameTaken;
 use super::events::Topics;
@@ -20,10 +21,14 @@ use super::io::Io;
 use super::mailbox::Ending;
 use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
+use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
+use super::state::Running;
 use super::stats::{Now, ServiceStats};
+use super::supervisor::Supervision;
 use super::sync::Mutex;
+use super::ties::{Tie, TieKey};
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
 use super::worker::{Pool, Run};
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
     call_timeout: Duration,
     settings: Settings,
     registry: Registry,
+    /// The threads of services that have their own.
+    threads: Arc<Threads>,
     topics: Topics,
     table: Mutex<Table>,
     /// Told whenever the table has become empty.
@@ -65,6 +72,11 @@ struct Table {
 /// A service as its `Million` sees it.
 pub(crate) trait Managed: Exits {
     fn end(&self, ending: Ending);
+    /// Ends it at once for `reason`, which is a failure if the service is supervised.
+    fn fail(&self, reason: ExitReason);
+    /// Calls `end` when this life of the service ends. `None`: it has but one, or whoever asks is not a handler of it, and
+    /// so outside of its lives.
+    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey>;
     fn name(&self) -> &'static str;
     fn stats(&self, now: Now) -> ServiceStats;
     fn id(&self) -> ServiceId;
@@ -76,8 +88,26 @@ impl<S: Service> Managed for Cx<S> {
         Cx::end(self, ending);
     }
 
-    fn name(&self) -> &'static str {
-        type_name::<S>()
+    fn fail(&self, reason: ExitReason) {
+        let first = self.exit.sentence(reason);
+        if self.supervision.is_some() {
+            self.nudge();
+        } else if let Ok(woken) = self.mailbox.close(Ending::Now) {
+            Self::follow(woken);
+        } else if first {
+            // It was killed before.
+            drop(self.exit.take_sentence());
+        }
+    }
+
+    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey> {
+        let runs_here = Running::here().is_some_and(|running| running.key == self.state.key());
+        if self.supervision.is_none() || !runs_here {
+            return None;
+        }
+        let key = TieKey::new();
+        self.exit.tie(key, Tie::Life(end)).ok()?;
+        Some(key)
     }
 
     fn stats(&self, now: Now) -> ServiceStats {
@@ -86,6 +116,10 @@ impl<S: Service> Managed for Cx<S> {
 
     fn id(&self) -> ServiceId {
         self.id
+    }
+
+    fn name(&self) -> &'static str {
+        type_name::<S>()
     }
 
     fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
@@ -100,6 +134,7 @@ impl Services {
         call_timeout: Duration,
         limits: Limits,
         settings: Settings,
+        name: String,
     ) -> Self {
         Self(Arc::new(Shared {
             patrol: Arc::new(Patrol::new(
@@ -113,6 +148,7 @@ impl Services {
             call_timeout,
             settings,
             registry: Registry::new(),
+            threads: Threads::new(name),
             topics: Topics::default(),
             table: Mutex::new(Table {
                 services: Slab::new(),
@@ -134,14 +170,33 @@ impl Services {
 
     /// Starts a service with `options`. See [`Services::spawn`].
     pub fn spawn_with<S: Service>(&self, options: Options, service: S) -> Handle<S> {
+        Handle::of(self.enroll(options, Some(service), None))
+    }
+
+    /// Takes a service up. If the `Million` is shutting down, it has ended.
+    pub(crate) fn enroll<S: Service>(
+        &self,
+        options: Options,
+        state: Option<S>,
+        supervision: Option<Box<Supervision<S>>>,
+    ) -> Arc<Cx<S>> {
+        // A simulation has one thread, and dedicated services take part in it.
+        let wants_thread = options.dedicated_thread && self.0.environment.simulation().is_none();
+        let thread = wants_thread.then(|| self.0.threads.start::<S>(&self.0.environment));
+        let (alone, refused) = match thread {
+            None | Some(Err(Refused::Closed)) => (None, None),
+            Some(Ok(pool)) => (Some(pool), None),
+            Some(Err(refused)) => (None, Some(refused)),
+        };
         let (cx, closing) = {
             let mut table = self.0.table.lock();
             let id = ServiceId(table.next);
             table.next += 1;
             let closing = table.closing;
             let entry = table.services.vacant_entry();
-            let cx = Cx::new(service, options, id, entry.key(), self.clone());
-            if !closing {
+            let key = entry.key();
+            let cx = Cx::new(state, options, id, key, self.clone(), supervision, alone);
+            if !closing && refused.is_none() {
                 entry.insert(cx.clone());
             }
             (cx, closing)
@@ -153,11 +208,16 @@ impl Services {
             );
             // Nobody is woken: it is as if somebody had it for good.
             let _ = cx.mailbox.close(Ending::Now);
-            cx.exit.announce(ExitReason::NeverStarted);
+            cx.release_thread();
+            cx.announce(ExitReason::NeverStarted);
+        } else if let Some(error) = refused {
+            tracing::error!(service = type_name::<S>(), id = cx.id.0, %error, "the service could not start");
+            let _ = cx.mailbox.close(Ending::Now);
+            cx.announce(ExitReason::StartFailed(error.to_string()));
         } else {
-            Cx::schedule(Arc::clone(&cx));
+            cx.follow_up(Some(Arc::clone(&cx)));
         }
-        Handle::of(cx)
+        cx
     }
 
     /// Gives a service a name, under which [`Services::find`] finds it while it takes messages.
@@ -262,6 +322,11 @@ impl Services {
         &self.0.timers
     }
 
+    /// Lets no dedicated thread start from now on. Returns those that are there.
+    pub(crate) fn close_threads(&self) -> Vec<Worker> {
+        self.0.threads.close()
+    }
+
     pub(crate) fn spawn_thread(
         &self,
         name: String,
@@ -283,11 +348,15 @@ impl Services {
         self.0.environment.schedule(task);
     }
 
+    /// A service that goes on has dropped this.
+    pub(crate) fn service_dropped(&self, dropped: Dropped) {
+        self.0.table.lock().dropped.add(dropped);
+    }
+
     pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {
         let (ended, empty) = {
             let mut table = self.0.table.lock();
-            table.dropped.messages += dropped.messages;
-            table.dropped.handlers += dropped.handlers;
+            table.dropped.add(dropped);
             let ended = table.services.try_remove(key);
             (ended, table.services.is_empty())
         };

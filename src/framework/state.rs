@@ -83,10 +83,10 @@ pub(crate) struct StateCell<S> {
 unsafe impl<S: Send> Sync for StateCell<S> {}
 
 impl<S> StateCell<S> {
-    pub(crate) fn new(state: S) -> Self {
+    pub(crate) fn new(state: Option<S>) -> Self {
         Self {
             borrowed: Cell::new(false),
-            state: UnsafeCell::new(Some(state)),
+            state: UnsafeCell::new(state),
         }
     }
 
@@ -131,7 +131,27 @@ impl<S> StateCell<S> {
         }
     }
 
-    /// Takes the state out for good.
+    /// Puts a state in, and drops the one that was there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`StateCell::take`].
+    pub(crate) unsafe fn put(&self, state: S) {
+        // SAFETY: the caller's promise.
+        unsafe { *self.state.get() = Some(state) }
+    }
+
+    /// Whether there is a state.
+    ///
+    /// # Safety
+    ///
+    /// As for [`StateCell::take`].
+    pub(crate) unsafe fn is_there(&self) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.state.get()).is_some() }
+    }
+
+    /// Takes the state out.
     ///
     /// # Safety
     ///

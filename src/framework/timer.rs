@@ -43,6 +43,7 @@ struct State {
 enum Alarm {
     Wake(Waker),
     Send(Arc<dyn Later>),
+    Call(Box<dyn FnOnce() + Send>),
 }
 
 impl Timers {
@@ -85,6 +86,7 @@ impl Timers {
             match alarm {
                 Alarm::Wake(waker) => waker.wake(),
                 Alarm::Send(later) => self.send(&later),
+                Alarm::Call(call) => call(),
             }
         }
     }
@@ -159,7 +161,7 @@ impl Timers {
                     known.clone_from(waker);
                     Poll::Pending
                 }
-                Some(Alarm::Send(_)) | None => Poll::Ready(()),
+                Some(Alarm::Send(_) | Alarm::Call(_)) | None => Poll::Ready(()),
             },
         }
     }
@@ -167,6 +169,13 @@ impl Timers {
     pub(crate) fn cancel(&self, key: TimerKey) {
         let alarm = self.state.lock().wheel.cancel(key);
         drop(alarm);
+    }
+
+    /// Calls `call` after `time`, unless the timers are closed before. It must be quick: other timers wait for it.
+    pub(crate) fn call_after(&self, time: Duration, call: impl FnOnce() + Send + 'static) {
+        if let Some(deadline) = self.environment.now().checked_add(time) {
+            self.set(deadline, Alarm::Call(Box::new(call)));
+        }
     }
 
     /// `None`: nobody drives the timers any more.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::block::Blocks;
-use super::doing::Doing;
+use super::doing::{Doing, What};
 use super::frame::FrameRef;
 use super::in_flight::InFlight;
 use super::ticks;
@@ -17,17 +17,32 @@ pub(crate) struct Tools {
     /// A buffer that keeps its capacity from turn to turn.
     pub(crate) resumed: Vec<FrameRef>,
     /// Empty sets, to be used again.
+    #[allow(clippy::vec_box, reason = "services hold them boxed")]
     pub(crate) spares: Vec<Box<InFlight>>,
     /// How many messages the next turn may start.
     pub(crate) messages_a_turn: usize,
     /// The last look at the clock, in ticks.
     pub(crate) stamp: u64,
     pub(crate) doing: Arc<Doing>,
+    pub(crate) run: PollRun,
     /// They serve a call inside a call, not a turn.
     pub(crate) direct: bool,
     /// In virtual time, which stands still in a turn, the ticks that it is.
     stands_at: Option<u64>,
 }
+
+/// Polls of one kind in a row, not yet measured.
+pub(crate) struct PollRun {
+    pub(crate) what: &'static What,
+    pub(crate) polls: u32,
+    /// How many it may become.
+    pub(crate) most: u32,
+}
+
+static NOTHING: What = What {
+    service: || "",
+    message: || "",
+};
 
 impl Tools {
     pub(crate) fn new(doing: Arc<Doing>) -> Self {
@@ -38,6 +53,11 @@ impl Tools {
             messages_a_turn: MESSAGES_A_TURN,
             stamp: ticks::now(),
             doing,
+            run: PollRun {
+                what: &NOTHING,
+                polls: 0,
+                most: 1,
+            },
             direct: false,
             stands_at: None,
         }
@@ -55,7 +75,6 @@ impl Tools {
     }
 
     /// Takes an empty set back.
-    #[allow(clippy::vec_box, reason = "services hold them boxed")]
     pub(crate) fn keep(&mut self, spare: Box<InFlight>) {
         if spare.is_worth_keeping() && self.spares.len() < SPARES {
             self.spares.push(spare);

@@ -29,36 +29,50 @@ use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
 use super::state::Running;
+use super::ticks::ABOUT_100_US;
 use super::tools::Tools;
 use super::worker::Run;
 
+/// How many polls of one kind in a row are measured with one look at the clock, which takes as long as a small handler.
+const POLLS_A_RUN: u32 = 8;
+
+/// After a run of more than some 8 µs the clock's 10 ns do not matter any more, and polls are measured one by one.
+const LONG_RUN: u64 = ABOUT_100_US / 12;
+
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
-    phase: Phase,
+    pub(crate) phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
     /// The handler in flight has begun to wait for calls that may close a circle.
     waits: bool,
+    /// Handlers were in flight when it was last told.
+    waited: bool,
     _service: PhantomData<fn(S)>,
     /// Handlers that wait. Boxed, because most services never have any.
     pub(crate) in_flight: Option<Box<InFlight>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     New,
     Starting,
     Running,
     Stopping,
+    /// Supervised, and without a state: it waits for its supervisor.
+    Down,
+    /// Supervised, and going down: `on_stop` runs.
+    Lowering,
     Ended,
 }
 
 impl<S: Service> Runner<S> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(supervised: bool) -> Self {
         Self {
-            phase: Phase::New,
+            phase: if supervised { Phase::Down } else { Phase::New },
             listed: false,
             waits: false,
+            waited: false,
             _service: PhantomData,
             in_flight: None,
         }
@@ -90,7 +104,7 @@ pub(crate) struct Turn<'a, S: Service> {
 }
 
 /// The service ends now, for this reason.
-pub(crate) struct End(ExitReason);
+pub(crate) struct End(pub(crate) ExitReason);
 
 impl<S: Service> Turn<'_, S> {
     /// Runs `f` with a turn.
@@ -122,23 +136,29 @@ impl<S: Service> Turn<'_, S> {
         let cx = unsafe { &*cx };
         // SAFETY: a claim gives the service as a run queue does.
         let handled = unsafe {
-            Turn::with(cx, tools, |turn| match handle(turn) {
-                Err(end) => {
+            Turn::with(cx, tools, |turn| {
+                let (handled, lives) = match handle(turn) {
+                    Ok(handled) => (handled, Ok(())),
+                    Err(end) => (ended, turn.survive(end)),
+                };
+                if let Err(end) = lives {
                     turn.end(end);
                     service = None;
-                    ended
+                    return handled;
                 }
-                Ok(handled) => {
-                    let mut resumed = std::mem::take(&mut turn.tools.resumed);
-                    let readiness = turn.readiness();
-                    // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
-                    let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
-                    if next != Next::Rests {
-                        cx.mailbox.put_back(&mut resumed);
-                    }
-                    turn.tools.resumed = resumed;
-                    handled
+                let mut resumed = std::mem::take(&mut turn.tools.resumed);
+                let readiness = turn.readiness();
+                // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
+                let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
+                if next != Next::Rests {
+                    cx.mailbox.put_back(&mut resumed);
                 }
+                if next == (Next::Goes { inspect: true }) {
+                    // Nobody is woken: the next turn hears of it.
+                    let _ = cx.mailbox.ask_to_inspect();
+                }
+                turn.tools.resumed = resumed;
+                handled
             })
         };
         if let Some(service) = service {
@@ -156,8 +176,10 @@ impl<S: Service> Turn<'_, S> {
         self.tools.resumed = resumed;
         if let Err(end) = worked {
             self.cx.counters.handled(handled);
-            self.end(end);
-            *service = None;
+            if let Err(end) = self.survive(end) {
+                self.end(end);
+                *service = None;
+            }
         }
     }
 
@@ -200,6 +222,7 @@ impl<S: Service> Turn<'_, S> {
                     if inspect {
                         let patrol = self.cx.services.patrol();
                         self.runner.inspect(patrol, self.cx.id, resumed);
+                        self.obey()?;
                     }
                 }
             }
@@ -216,14 +239,19 @@ impl<S: Service> Turn<'_, S> {
     pub(crate) fn readiness(&self) -> Readiness {
         Readiness {
             may_start: self.may_start(),
-            may_stop: self.runner.phase == Phase::Running && self.runner.waiting() == 0,
+            may_stop: self.may_stop(),
         }
     }
 
     /// Tells those who look from outside what was done since the last time.
     pub(crate) fn publish(&mut self, handled: u64) {
+        self.end_run();
         self.cx.counters.handled(handled);
         let handlers = self.runner.in_flight.as_deref();
+        if handlers.is_none() && !self.runner.waited {
+            return;
+        }
+        self.runner.waited = handlers.is_some();
         self.cx.counters.in_flight(handlers);
         if handlers.is_some() && !self.runner.listed {
             self.runner.listed = self.cx.services.patrol().list(&self.cx.shared());
@@ -235,7 +263,15 @@ impl<S: Service> Turn<'_, S> {
             && self.runner.waiting() < self.cx.options.max_in_flight as usize
     }
 
-    fn start(&mut self) -> Result<(), End> {
+    fn may_stop(&self) -> bool {
+        match self.runner.phase {
+            Phase::Running => self.runner.waiting() == 0,
+            Phase::Down => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn start(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Starting;
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_start(cx), Started, &mut self.tools.blocks);
@@ -243,7 +279,14 @@ impl<S: Service> Turn<'_, S> {
     }
 
     fn stop(&mut self) -> Result<(), End> {
+        if self.runner.phase == Phase::Down {
+            return Err(self.end_while_down());
+        }
         self.runner.phase = Phase::Stopping;
+        self.begin_on_stop()
+    }
+
+    pub(crate) fn begin_on_stop(&mut self) -> Result<(), End> {
         let cx = self.lasting();
         let frame = envelope::answer(|| S::on_stop(cx), Done, &mut self.tools.blocks);
         self.drive(frame, Life::<S>::STOP)
@@ -272,7 +315,7 @@ impl<S: Service> Turn<'_, S> {
         };
         self.begin_poll(what);
         let polled = frame.poll_unattached();
-        self.end_poll(what);
+        self.end_poll();
         if let Poll::Ready(finish) = polled {
             let dropped = frame.recycle(&mut self.tools.blocks);
             return self.finished(finish.and(dropped), what);
@@ -314,7 +357,7 @@ impl<S: Service> Turn<'_, S> {
         self.begin_poll(what);
         let handlers = self.runner.in_flight.get_or_insert_default();
         let polled = handlers.get_mut(slot).frame.poll();
-        self.end_poll(what);
+        self.end_poll();
         let Poll::Ready(finish) = polled else {
             return Ok(());
         };
@@ -329,34 +372,53 @@ impl<S: Service> Turn<'_, S> {
         self.finished(finish.and(dropped), what)
     }
 
+    /// A poll begins: of the run of polls that is under way, if it is of the same kind.
     pub(crate) fn begin_poll(&mut self, what: &'static What) {
-        if !self.tools.direct {
-            direct::begin_poll();
+        let run = &mut self.tools.run;
+        if run.polls > 0 && std::ptr::eq(run.what, what) {
+            return;
         }
+        self.end_run();
+        self.tools.run.what = what;
         self.tools.doing.begin(doing::Poll {
             what,
             service: self.cx.id.0,
             since: self.tools.stamp,
         });
+        if !self.tools.direct {
+            direct::begin_polls();
+        }
     }
 
-    /// One look at the clock a poll: where one ends the next begins.
-    pub(crate) fn end_poll(&mut self, what: &'static What) {
+    pub(crate) fn end_poll(&mut self) {
+        if self.cx.options.max_in_flight == 1 {
+            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
+        }
+        self.tools.run.polls += 1;
+        if self.tools.run.polls >= self.tools.run.most {
+            self.end_run();
+        }
+    }
+
+    /// One look at the clock a run: where one ends the next begins.
+    pub(crate) fn end_run(&mut self) {
+        let polls = std::mem::take(&mut self.tools.run.polls);
+        if polls == 0 {
+            return;
+        }
         let now = self.tools.ticks();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
+        self.cx.counters.polled(self.tools.run.what, took, polls);
+        self.tools.run.most = if took > LONG_RUN { 1 } else { POLLS_A_RUN };
         self.tools.doing.end();
         if !self.tools.direct {
-            direct::end_poll();
-        }
-        self.cx.counters.polled(what, took);
-        if self.cx.options.max_in_flight == 1 {
-            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
+            direct::end_polls();
         }
     }
 
     /// The only handler of a service that has just one is over.
-    fn forget_waits(&mut self) {
+    pub(crate) fn forget_waits(&mut self) {
         if std::mem::take(&mut self.runner.waits) {
             call_cycle::handler_ended(self.cx.running());
         }
@@ -368,6 +430,14 @@ impl<S: Service> Turn<'_, S> {
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {
                 self.runner.phase = Phase::Running;
+                self.has_started();
+                Ok(())
+            }
+            (Phase::Lowering, finish) => {
+                if let Err(panic) = finish {
+                    drop(self.panicked(&*panic, what));
+                }
+                self.go_down();
                 Ok(())
             }
             (Phase::Stopping, Ok(())) => Err(End(ExitReason::Stopped)),
@@ -390,7 +460,7 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
-    fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send), what: &'static What) -> End {
         let text = panic_text(panic);
         self.cx.counters.panicked();
         tracing::error!(
@@ -405,35 +475,26 @@ impl<S: Service> Turn<'_, S> {
 
     /// Drops all that is left of the service and announces its end.
     pub(crate) fn end(&mut self, End(reason): End) {
+        self.end_run();
         self.runner.phase = Phase::Ended;
-        self.forget_waits();
         // Nobody is woken: this turn has the service.
         let _ = self.cx.mailbox.close(Ending::Now);
-        let handlers = self
-            .runner
-            .in_flight
-            .take()
-            .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
+        let handlers = self.drop_handlers();
         // SAFETY: a turn has the service.
         let (messages, resumed) = unsafe { self.cx.mailbox.clear() };
         let dropped = Dropped {
             messages: messages.len(),
-            handlers: handlers.len(),
+            handlers,
         };
-        self.cx.counters.in_flight(None);
         // What the destructors of messages and states panic with has been reported by the panic hook.
         drop(catch_unwind(AssertUnwindSafe(|| drop(resumed))));
-        for handler in handlers {
-            drop(handler.frame.recycle(&mut self.tools.blocks));
-        }
         for message in messages {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         }
-        // SAFETY: this thread runs the service, and every future that could hold a guard is gone.
-        let state = unsafe { self.cx.state.take() };
-        drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
+        self.drop_state();
+        self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
-        self.cx.exit.announce(reason);
+        self.cx.announce(reason);
     }
 }
 
@@ -442,6 +503,13 @@ impl<S: Service> Turn<'_, S> {
 pub(crate) struct Dropped {
     pub(crate) messages: usize,
     pub(crate) handlers: usize,
+}
+
+impl Dropped {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.handlers += more.handlers;
+    }
 }
 
 /// What `on_start` and `on_stop` are called where messages have a type.

@@ -77,6 +77,8 @@ pub(crate) struct Pool {
     closed: AtomicBool,
     /// Where the next task from outside goes when nobody is parked.
     next: AtomicUsize,
+    /// Its one thread belongs to one service, whose handlers may block it.
+    may_block: bool,
     watchman: OnceLock<Arc<dyn Watchman>>,
 }
 
@@ -123,7 +125,16 @@ impl Pool {
             watcher: AtomicUsize::new(NO_WATCHER),
             closed: AtomicBool::new(false),
             next: AtomicUsize::new(0),
+            may_block: false,
             watchman: OnceLock::new(),
+        }
+    }
+
+    /// A pool of one worker that runs one service alone, so that its handlers may block.
+    pub(crate) fn dedicated() -> Self {
+        Self {
+            may_block: true,
+            ..Self::new(1)
         }
     }
 
@@ -165,9 +176,12 @@ impl Pool {
         }
     }
 
-    /// Whether this thread is a worker of any pool, and must not block.
+    /// Whether this thread is a worker that services share, and must not block.
     pub(crate) fn is_worker_thread() -> bool {
-        CURRENT.with(|current| current.borrow().is_some())
+        CURRENT.with(|current| {
+            let current = current.borrow();
+            current.as_ref().is_some_and(|here| !here.pool.may_block)
+        })
     }
 
     /// Queues `task` on the worker that this thread is, if that is one of the pool at `address`. For those who hold nothing
@@ -207,7 +221,13 @@ impl Pool {
         loop {
             let found = self.own_task(index).or_else(|| self.steal_half(index));
             let task = match found {
-                None if self.closed.load(Ordering::SeqCst) => break,
+                None if self.closed.load(Ordering::SeqCst) => {
+                    // What was queued before the pool was closed is seen by a look after it.
+                    match self.own_task(index) {
+                        None => break,
+                        found => found,
+                    }
+                }
                 None => {
                     rested = true;
                     self.rest(index, &mut watch)
@@ -295,6 +315,18 @@ impl Pool {
             self.workers[index].parker.unpark();
         } else if self.workers[index].is_worth_sharing(queued) {
             self.wake_one();
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            self.finish(index);
+        }
+    }
+
+    /// Runs what is left in a queue whose worker may be gone: services that were killed before the pool was closed, and
+    /// that whoever woke them comes to schedule only now. A turn is all that they need to end.
+    fn finish(&self, index: usize) {
+        let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
+        while let Some(task) = self.own_task(index) {
+            drop(task.run(&mut tools));
         }
     }
 

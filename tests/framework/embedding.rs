@@ -4,17 +4,7 @@ use std::time::Duration;
 
 use million::framework::{Cx, Handler, Message, Million, Service};
 
-use crate::support::{Done, Note, Recorder, million, run};
-
-/// The threads of this process whose names begin with `prefix`, as the system counts them.
-fn threads(prefix: &str) -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(Result::ok)
-        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
-        .filter(|name| name.starts_with(prefix))
-        .count()
-}
+use crate::support::{Done, Note, Recorder, million, run, threads};
 
 #[test]
 fn several_in_one_process_do_not_meet() {

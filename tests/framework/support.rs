@@ -130,3 +130,13 @@ pub(crate) fn panic_of(run: impl FnOnce()) -> String {
         Err(panic) => (*panic.downcast::<&'static str>().expect("a text")).to_owned(),
     }
 }
+
+/// The threads of this process whose names begin with `prefix`, as the system counts them.
+pub(crate) fn threads(prefix: &str) -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(Result::ok)
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .filter(|name| name.starts_with(prefix))
+        .count()
+}
