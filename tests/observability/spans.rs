@@ -149,7 +149,7 @@ fn what_a_timer_sends_begins_a_trace_and_a_notice_follows_its_handler() {
     let tick = format!("Tick({})", ticker.id());
     let begin = format!("Begin({})", ticker.id());
     assert_eq!(ways("notify")[0].1, [begin, tick.clone()]);
-    assert_eq!(ways("send_after")[0].1, [tick.clone()]);
+    assert_eq!(ways("send_after")[0].1, vec![tick.clone()]);
     let periodic = ways("send_every");
     assert!(periodic.len() >= 3, "{periodic:?}");
     assert!(periodic.iter().all(|(_, way)| *way == [tick.clone()]));

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use futures::StreamExt;
-use million::framework::{CallError, Million, Options, PanicPolicy};
+use million::framework::{CallError, Million, Options, PanicPolicy, Restart};
 
 use crate::support::{Block, Fail, LIMIT, Obedient, Pass, Ping, gate, million, run, until};
 
@@ -91,6 +91,20 @@ fn panics_are_counted() {
     });
     let stats = service.stats();
     assert_eq!((stats.panics, stats.restarts), (3, 0));
+}
+
+#[test]
+fn restarts_are_counted_and_what_was_counted_before_is_kept() {
+    let million = Million::deterministic(1);
+    let service = million.supervise(|| Obedient, Restart::new());
+    million.block_on(async {
+        service.call(Ping).await.unwrap();
+        assert_eq!(service.call(Fail).await, Err(CallError::Panicked));
+        service.call(Ping).await.unwrap();
+        million.sleep(MINUTE).await;
+    });
+    let stats = service.stats();
+    assert_eq!((stats.handled, stats.panics, stats.restarts), (3, 1, 1));
 }
 
 #[test]
