@@ -116,6 +116,23 @@ fn a_tell_of_40_bytes_allocates_nothing() {
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert_eq!(after - before, 0, "allocations for 42,000 tells");
 
+    // Nor while somebody listens to what is said, but not to each message.
+    COUNTS.set(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(std::io::sink)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    COUNTS.set(true);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    tell(10_000, 1);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(
+        after - before,
+        0,
+        "allocations for 10,000 tells with a subscriber"
+    );
+
     // The count does count: a message that is too large is boxed.
     sum.try_send(AddMore([1; 6])).unwrap();
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - after, 1);

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::call_cycle::Wait;
 use super::direct::Answered;
 use super::envelope::ReplySender;
 use super::error::{CallError, SendError};
@@ -96,6 +97,8 @@ pub struct Call<'a, M: Message> {
     step: Step<M>,
     limit: Limit,
     timer: Option<TimerKey>,
+    /// While both services handle one message at a time.
+    wait: Option<Wait>,
 }
 
 enum Limit {
@@ -126,6 +129,7 @@ impl<'a, M: Message> Call<'a, M> {
             step: Step::New(Some(message)),
             limit: Limit::Default,
             timer: None,
+            wait: None,
         }
     }
 
@@ -147,6 +151,14 @@ impl<'a, M: Message> Call<'a, M> {
         loop {
             match &mut self.step {
                 Step::New(message) => {
+                    if self.wait.is_none() {
+                        match Wait::begin(self.target.running()) {
+                            Ok(wait) => self.wait = wait,
+                            // It is refused anyway.
+                            Err(_) if self.target.is_closed() => {}
+                            Err(cycle) => return Poll::Ready(Err(cycle.refuses::<M>())),
+                        }
+                    }
                     match self.target.ask_at_once(message) {
                         Answered::Not => {}
                         Answered::NotNow => {
@@ -234,6 +246,7 @@ impl<'a, M: Message> Call<'a, M> {
             self.target.give_up(place);
         }
         self.step = Step::Done;
+        self.wait = None;
         if let Some(timer) = self.timer.take() {
             self.target.services().timers().cancel(timer);
         }
@@ -247,6 +260,10 @@ impl<M: Message> Future for Call<'_, M> {
     type Output = Result<M::Reply, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Whoever polls it now waits for it, and that may be another than the handler that began to.
+        if self.wait.as_ref().is_some_and(|wait| !wait.is_here()) {
+            self.wait = None;
+        }
         let ended = match self.step(cx) {
             Poll::Ready(reply) => reply,
             Poll::Pending => match self.poll_limit(cx) {

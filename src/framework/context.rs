@@ -24,6 +24,7 @@ use super::missed_tick::MissedTick;
 use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
 use super::services::{Managed, Services};
+use super::spans::{self, Sender};
 use super::state::{Running, StateCell, StateGuard};
 use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
@@ -171,7 +172,7 @@ impl<S: Service> Cx<S> {
         S: Handler<M>,
         M: Message,
     {
-        self.push_beyond_capacity(Ending::Drain, Tell(message));
+        self.push_beyond_capacity(Ending::Drain, spans::sender(), Tell(message));
     }
 
     /// Sends `message` to this service after `duration`, rounded up to the timer's tick. It takes its place in the mailbox
@@ -297,10 +298,15 @@ impl<S: Service> Cx<S> {
     }
 
     /// Queues a letter even if the mailbox is full. Only for what the service itself has asked for.
-    pub(crate) fn push_beyond_capacity<L: Letter<S>>(&self, until: Ending, letter: L) -> bool {
+    pub(crate) fn push_beyond_capacity<L: Letter<S>>(
+        &self,
+        until: Ending,
+        mut sender: Option<Sender>,
+        letter: L,
+    ) -> bool {
         let pushed = self
             .mailbox
-            .push_beyond_capacity(until, || Envelope::new(letter));
+            .push_beyond_capacity(until, || Envelope::from(&mut sender, letter));
         match pushed {
             Ok(woken) => {
                 self.follow_up(woken);
@@ -317,6 +323,7 @@ impl<S: Service> Cx<S> {
             name: type_name::<S>,
             id: self.id.0,
             exclusive: self.options.max_in_flight == 1,
+            waits: false,
         }
     }
 
@@ -361,9 +368,11 @@ impl<S: Service> Exits for Cx<S> {
 
 impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
+        // Not under the mailbox's lock: subscribers are foreign code.
+        let mut sender = spans::sender();
         let woken = self
             .mailbox
-            .try_push(|| Envelope::new(Tell(take(message))))?;
+            .try_push(|| Envelope::from(&mut sender, Tell(take(message))))?;
         self.follow_up(woken);
         Ok(())
     }
@@ -374,9 +383,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let woken = self
-            .mailbox
-            .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?;
+        let mut sender = spans::sender();
+        let woken = self.mailbox.push_or_wait(place, waker, || {
+            Envelope::from(&mut sender, Tell(take(message)))
+        })?;
         self.follow_up(woken);
         Ok(())
     }
@@ -387,9 +397,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
+        let mut sender = spans::sender();
         let woken = self.mailbox.push_or_wait(place, waker, || {
             let (message, reply) = take(ask);
-            Envelope::new(Ask { message, reply })
+            Envelope::from(&mut sender, Ask { message, reply })
         })?;
         self.follow_up(woken);
         Ok(())
@@ -405,6 +416,10 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
 
     fn services(&self) -> &Services {
         &self.services
+    }
+
+    fn running(&self) -> Running {
+        Cx::running(self)
     }
 
     fn is_running_here(&self) -> bool {

@@ -227,6 +227,7 @@ pub(crate) fn wait<F: Future>(
             }
             Draw::Turn(task, messages) => {
                 tools.messages_a_turn = messages;
+                tools.stand_at(simulation.ticks());
                 if let Some(again) = simulation.turn(|| task.run(&mut tools)) {
                     simulation.schedule(again);
                 }

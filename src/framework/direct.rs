@@ -32,6 +32,7 @@ use super::error::CallError;
 use super::frame::{Finish, Frame};
 use super::message::Message;
 use super::service::{Handler, Service};
+use super::spans;
 use super::ticks;
 use super::tools::Tools;
 use super::turn::{End, Turn};
@@ -160,7 +161,8 @@ where
     S: Handler<M>,
     M: Message,
 {
-    if !cx.counters.is_quick() {
+    // A message with a span has an envelope to carry it.
+    if !cx.counters.is_quick() || spans::are_wanted() {
         return Answered::Not;
     }
     let mut permit = match Permit::get(cx.pool_address()) {

@@ -20,6 +20,7 @@ use super::error::CallError;
 use super::frame::{Finish, Frame, Panic};
 use super::message::Message;
 use super::service::{Handler, Service};
+use super::spans::{Sender, Traced};
 
 /// A message of this many words travels inline.
 const WORDS: usize = 5;
@@ -60,6 +61,14 @@ impl<S: Service> Envelope<S> {
             Self::hold::<L>(letter, Inline::<S, L>::TABLE)
         } else {
             Self::hold::<Box<L>>(Box::new(letter), Boxed::<S, L>::TABLE)
+        }
+    }
+
+    /// An envelope whose letter is opened in a span, if there is a sender to be its parent.
+    pub(crate) fn from<L: Letter<S>>(sender: &mut Option<Sender>, letter: L) -> Self {
+        match sender.take() {
+            None => Self::new(letter),
+            Some(sender) => Self::new(Traced { letter, sender }),
         }
     }
 

@@ -79,6 +79,14 @@ impl Environment {
         }
     }
 
+    /// How many workers there are, and how many of them are in a handler.
+    pub(crate) fn workers(&self) -> (usize, usize) {
+        match &self.0 {
+            Face::Real { pool, .. } => pool.busy(),
+            Face::Simulated(_) => (0, 0),
+        }
+    }
+
     /// Lets the workers go. A simulation has none: whoever waits goes on driving it.
     pub(crate) fn close_workers(&self) {
         if let Face::Real { pool, .. } = &self.0 {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::call_cycle::CallCycle;
+
 /// The service is gone or going; the message comes back.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the service is closed: it was stopped or has ended, and takes no more messages")]
@@ -43,7 +45,7 @@ impl<M> fmt::Debug for TrySendError<M> {
 }
 
 /// Why a call ended without a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CallError {
     /// The service was gone, or ended before it answered; whether its handler had begun is unknown.
     #[error("the service is closed: it was stopped or has ended without answering")]
@@ -56,6 +58,13 @@ pub enum CallError {
     /// The handler panicked; the log has the message.
     #[error("the handler panicked: the log names the service and the panic")]
     Panicked,
+    /// The call was not sent: a service with [`max_in_flight(1)`](super::Options::max_in_flight) would have waited for itself, through others of that
+    /// kind or at once.
+    #[error(
+        "the call would wait for ever: {0} handle one message at a time, and each waits for the next; let one of them send instead of \
+         call, or raise its Options::max_in_flight"
+    )]
+    Cycle(CallCycle),
 }
 
 /// Why a service could not start.

@@ -189,6 +189,11 @@ impl Frame {
         first.then(|| FrameRef::of(self))
     }
 
+    /// Polls with the waker of whoever keeps this frame in a future of another.
+    pub(crate) fn poll_inside(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
+        self.poll_with(cx)
+    }
+
     fn poll_with(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
         let future = content_of(self.header);
         let polled = self.header().content.with_mut(|content| {

@@ -14,6 +14,7 @@ use super::message::Message;
 use super::recipient::{self, Recipient};
 use super::service::{Handler, Service};
 use super::services::Managed;
+use super::stats::ServiceStats;
 
 /// The way to a service: clone it, send it to other threads, keep it in other services.
 ///
@@ -86,7 +87,7 @@ impl<S: Service> Handle<S> {
     ///
     /// # Errors
     ///
-    /// The future ends with [`CallError::Closed`], [`CallError::Timeout`] or [`CallError::Panicked`].
+    /// The future ends with [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`] or [`CallError::Cycle`].
     pub fn call<M: Message>(&self, message: M) -> Call<'_, M>
     where
         S: Handler<M>,
@@ -176,6 +177,11 @@ impl<S: Service> Handle<S> {
     /// How many messages have been accepted and not started.
     pub fn queued(&self) -> usize {
         self.0.mailbox.len()
+    }
+
+    /// What the service has done, and holds at this moment. Also of one that has ended: then what it had done.
+    pub fn stats(&self) -> ServiceStats {
+        self.0.stats(self.0.services.clock())
     }
 
     /// The number of the service.

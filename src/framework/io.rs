@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
+use tracing::Instrument;
 
 use super::environment::{Environment, Spawned};
 use super::error::{IoError, panic_text};
@@ -33,6 +34,7 @@ impl<T: Send + 'static> Io<T> {
     {
         let (sender, result) = oneshot::async_channel();
         let simulated = environment.simulation().is_some();
+        let future = future.in_current_span();
         let task = environment.spawn(async move {
             let ended = AssertUnwindSafe(future)
                 .catch_unwind()

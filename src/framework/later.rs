@@ -12,6 +12,7 @@ use super::mailbox::Ending;
 use super::message::Message;
 use super::missed_tick::{MissedTick, Rhythm};
 use super::service::Handler;
+use super::spans;
 use super::sync::Mutex;
 use super::timer::{TimerKey, Timers};
 
@@ -152,7 +153,7 @@ impl<S: Handler<M>, M: Message> Later for Once<S, M> {
         if let (Some(service), Some(message)) = (self.service.upgrade(), self.message.lock().take())
             && service.life() == self.life
         {
-            service.push_beyond_capacity(Ending::No, Tell(message));
+            service.push_beyond_capacity(Ending::No, spans::nobody(), Tell(message));
         }
         None
     }
@@ -180,7 +181,9 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Later for Every<S, M> {
         }
         let every = self.me.upgrade()?;
         let decision = self.rhythm.lock().tick(now);
-        if decision.send && !service.push_beyond_capacity(Ending::No, Copy { every }) {
+        if decision.send
+            && !service.push_beyond_capacity(Ending::No, spans::nobody(), Copy { every })
+        {
             return None;
         }
         decision.next
@@ -206,7 +209,7 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
         let goes_on = every.life == cx.life() && !every.armed.is_cancelled();
         if every.rhythm.lock().started() && goes_on {
             let every = Arc::clone(every);
-            cx.push_beyond_capacity(Ending::No, Copy { every });
+            cx.push_beyond_capacity(Ending::No, spans::nobody(), Copy { every });
         }
         answer(|| S::handle(cx, self.every.message.clone()), Nobody, blocks)
     }

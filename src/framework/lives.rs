@@ -139,6 +139,7 @@ impl<S: Service> Turn<'_, S> {
             .in_flight
             .take()
             .map_or_else(Vec::new, |mut handlers| handlers.leave_all());
+        self.forget_waits();
         self.cx.counters.in_flight(None);
         let count = handlers.len();
         for handler in handlers {

@@ -36,7 +36,9 @@
 //!    as an [`ExitReason`].
 //! 10. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
 //!     [`settings`] of its own from the same file.
-//! 11. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
+//! 11. **Seeing.** [`handle.stats()`](Handle::stats) and [`stats_every`](Services::stats_every) tell what services do, and warnings name handlers that block or hang.
+//!     Each message can have a `tracing` span inside its sender's: let a subscriber listen to `million::message` at TRACE.
+//! 12. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
 //!     number may live in a process, and each ends when it is dropped.
 //!
 //! The repository's `examples/` show each of these as a program to run; `hello` and `counter` are the first. Who comes from the C++ framework
@@ -47,7 +49,8 @@
 //! - **Interleaving without races.** While a handler awaits, its service handles other messages. The guard of the
 //!   state ([`Cx::state`]) cannot be held across an await: that does not compile.
 //! - **Order.** Messages of one sender start in the order sent.
-//! - **A call always ends**: with the reply, or [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`].
+//! - **A call always ends**: with the reply, or [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`],
+//!   [`CallError::Cycle`].
 //! - **Backpressure.** A mailbox holds so many messages ([`Options::mailbox`]), so many handlers wait
 //!   ([`Options::max_in_flight`]); beyond that senders wait, in their order, or get their message back.
 //! - **Panics** are caught a handler at a time; [`PanicPolicy`] says what becomes of the service.
@@ -62,6 +65,7 @@ mod blocking;
 mod brief_lock;
 mod builder;
 mod call;
+mod call_cycle;
 mod coalesce;
 mod context;
 mod counters;
@@ -102,8 +106,10 @@ mod services;
 pub mod settings;
 mod simulated_task;
 mod simulation;
+mod spans;
 mod stable_hash;
 mod state;
+mod stats;
 mod supervise;
 mod supervisor;
 mod sync;
@@ -120,6 +126,7 @@ pub use any_handle::AnyHandle;
 pub use attach::{Attached, StreamEnd};
 pub use builder::Builder;
 pub use call::{Call, Sending};
+pub use call_cycle::CallCycle;
 pub use coalesce::{Coalesce, CoalesceError, Coalesced};
 pub use context::{Cx, ServiceId};
 pub use error::{BuildError, CallError, IoError, NameTaken, SendError, StartError, TrySendError};
@@ -140,5 +147,6 @@ pub use service::{Handler, Options, PanicPolicy, Service};
 pub use service_pool::{PoolClosed, Route, ServicePool};
 pub use services::Services;
 pub use state::StateGuard;
+pub use stats::{HandlerTime, ServiceStats, Stats, StatsEvery};
 pub use supervise::{Group, GroupBuilder, Strategy};
 pub use timer::Sleep;

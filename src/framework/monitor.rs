@@ -13,6 +13,7 @@ use super::mailbox::Ending;
 use super::message::Message;
 use super::service::{Handler, Service};
 use super::services::Managed;
+use super::spans;
 use super::ties::{self, Tie, TieKey};
 
 impl<S: Service> Cx<S> {
@@ -76,7 +77,11 @@ impl<S: Service> Cx<S> {
             if let Some(me) = me.upgrade() {
                 me.exit.untie(key);
                 if me.life() == life {
-                    me.push_beyond_capacity(Ending::No, Departure { reason, message });
+                    me.push_beyond_capacity(
+                        Ending::No,
+                        spans::nobody(),
+                        Departure { reason, message },
+                    );
                 }
             }
         });

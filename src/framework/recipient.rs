@@ -16,6 +16,7 @@ use super::mailbox::Refused;
 use super::message::Message;
 use super::service::Handler;
 use super::services::{Managed, Services};
+use super::state::Running;
 use super::waiting_line::Place;
 
 /// What a service looks like to those who send it `M`. Messages move out of their slot only when they are taken.
@@ -42,6 +43,8 @@ pub(crate) trait Deliver<M: Message>: Send + Sync {
 
     fn give_up(&self, place: Place);
     fn services(&self) -> &Services;
+    /// The service as its own handlers are seen.
+    fn running(&self) -> Running;
 
     /// Whether this thread is just running that service's handler.
     fn is_running_here(&self) -> bool;

@@ -25,6 +25,7 @@ use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
 use super::state::Running;
+use super::stats::{Now, ServiceStats};
 use super::supervisor::Supervision;
 use super::sync::Mutex;
 use super::ties::{Tie, TieKey};
@@ -34,6 +35,9 @@ use super::worker::{Pool, Run};
 
 /// A sleep that no clock can count is as good as one of a century.
 const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How many services are looked up under one lock of their table, some 20 µs: nobody who spawns has to wait for statistics.
+const LOOKED_UP: usize = 1024;
 
 /// The services of one [`Million`](super::Million): a cheap clone that spawns, names and finds them, and reaches the IO
 /// runtime and the timers.
@@ -74,6 +78,7 @@ pub(crate) trait Managed: Exits {
     /// so outside of its lives.
     fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey>;
     fn name(&self) -> &'static str;
+    fn stats(&self, now: Now) -> ServiceStats;
     fn id(&self) -> ServiceId;
     fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
 }
@@ -103,6 +108,10 @@ impl<S: Service> Managed for Cx<S> {
         let key = TieKey::new();
         self.exit.tie(key, Tie::Life(end)).ok()?;
         Some(key)
+    }
+
+    fn stats(&self, now: Now) -> ServiceStats {
+        Cx::stats(self, now)
     }
 
     fn id(&self) -> ServiceId {
@@ -241,9 +250,17 @@ impl Services {
 
     /// Waits for `duration`, rounded up to the timer's tick. Under any executor.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let now = self.now();
-        let deadline = now.checked_add(duration).unwrap_or(now + LONGEST_SLEEP);
+        self.sleep_until(self.moment_after(self.now(), duration))
+    }
+
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep::until(Arc::clone(&self.0.timers), deadline)
+    }
+
+    pub(crate) fn moment_after(&self, moment: Instant, duration: Duration) -> Instant {
+        moment
+            .checked_add(duration)
+            .unwrap_or_else(|| self.now() + LONGEST_SLEEP)
     }
 
     /// The time on this `Million`'s clock.
@@ -281,6 +298,16 @@ impl Services {
     /// How many services are alive.
     pub fn count(&self) -> usize {
         self.0.table.lock().services.len()
+    }
+
+    /// Those of the next few places in the table that hold a service, and where to go on. `None`: there are no more places.
+    pub(crate) fn some_services(&self, from: usize) -> Option<(Vec<Arc<dyn Managed>>, usize)> {
+        let table = self.0.table.lock();
+        let next = table.services.capacity().min(from + LOOKED_UP);
+        (from < next).then(|| {
+            let some = (from..next).filter_map(|key| table.services.get(key));
+            (some.map(Arc::clone).collect(), next)
+        })
     }
 
     pub(crate) fn topics(&self) -> &Topics {

@@ -134,6 +134,11 @@ impl Simulation {
         self.state.lock().elapsed
     }
 
+    /// The same in nanoseconds, which are the ticks of a virtual clock.
+    pub(crate) fn ticks(&self) -> u64 {
+        u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// How many draws there have been.
     pub(crate) fn steps(&self) -> u64 {
         self.state.lock().steps

@@ -40,6 +40,8 @@ pub(crate) struct Running {
     pub(crate) id: u64,
     /// It handles one message at a time, from beginning to end.
     pub(crate) exclusive: bool,
+    /// Its handler has begun to wait for a call that may close a circle (see `call_cycle.rs`).
+    pub(crate) waits: bool,
 }
 
 impl Running {
@@ -48,12 +50,20 @@ impl Running {
         name: || "",
         id: 0,
         exclusive: false,
+        waits: false,
     };
 
     /// The service whose handler asks.
     pub(crate) fn here() -> Option<Self> {
         let running = RUNNING.get();
         (!running.key.is_null()).then_some(running)
+    }
+
+    /// The handler that asks has begun to wait for such a call.
+    pub(crate) fn note_wait() {
+        let mut running = RUNNING.get();
+        running.waits = true;
+        RUNNING.set(running);
     }
 }
 

@@ -85,6 +85,9 @@ impl Scale {
 }
 
 impl Rate {
+    /// Ticks that are nanoseconds.
+    pub(crate) const NANOS: Self = Self { nanos_a_tick: 1.0 };
+
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

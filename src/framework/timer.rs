@@ -116,6 +116,11 @@ impl Timers {
         }
     }
 
+    /// Whether nobody drives them any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     fn send(&self, later: &Arc<dyn Later>) {
         if later.armed().is_cancelled() {
             return;

@@ -27,6 +27,8 @@ pub(crate) struct Tools {
     pub(crate) run: PollRun,
     /// They serve a call inside a call, not a turn.
     pub(crate) direct: bool,
+    /// In virtual time, which stands still in a turn, the ticks that it is.
+    stands_at: Option<u64>,
 }
 
 /// Polls of one kind in a row, not yet measured.
@@ -57,7 +59,19 @@ impl Tools {
                 most: 1,
             },
             direct: false,
+            stands_at: None,
         }
+    }
+
+    /// From now on it is `ticks`, until the next call.
+    pub(crate) fn stand_at(&mut self, ticks: u64) {
+        self.stamp = ticks;
+        self.stands_at = Some(ticks);
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.stands_at.unwrap_or_else(ticks::now)
     }
 
     /// Takes an empty set back.

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
+use super::call_cycle;
 use super::context::Cx;
 use super::direct;
 use super::doing::{self, What};
@@ -27,7 +28,8 @@ use super::frame::{Finish, Frame, FrameRef, Panic};
 use super::in_flight::{InFlight, Waiting};
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
-use super::ticks::{self, ABOUT_100_US};
+use super::state::Running;
+use super::ticks::ABOUT_100_US;
 use super::tools::Tools;
 use super::worker::Run;
 
@@ -42,6 +44,8 @@ pub(crate) struct Runner<S: Service> {
     pub(crate) phase: Phase,
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
+    /// The handler in flight has begun to wait for calls that may close a circle.
+    waits: bool,
     /// Handlers were in flight when it was last told.
     waited: bool,
     _service: PhantomData<fn(S)>,
@@ -67,6 +71,7 @@ impl<S: Service> Runner<S> {
         Self {
             phase: if supervised { Phase::Down } else { Phase::New },
             listed: false,
+            waits: false,
             waited: false,
             _service: PhantomData,
             in_flight: None,
@@ -386,6 +391,9 @@ impl<S: Service> Turn<'_, S> {
     }
 
     pub(crate) fn end_poll(&mut self) {
+        if self.cx.options.max_in_flight == 1 {
+            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
+        }
         self.tools.run.polls += 1;
         if self.tools.run.polls >= self.tools.run.most {
             self.end_run();
@@ -398,7 +406,7 @@ impl<S: Service> Turn<'_, S> {
         if polls == 0 {
             return;
         }
-        let now = ticks::now();
+        let now = self.tools.ticks();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
         self.cx.counters.polled(self.tools.run.what, took, polls);
@@ -409,7 +417,15 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
+    /// The only handler of a service that has just one is over.
+    pub(crate) fn forget_waits(&mut self) {
+        if std::mem::take(&mut self.runner.waits) {
+            call_cycle::handler_ended(self.cx.running());
+        }
+    }
+
     pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
+        self.forget_waits();
         let phase = self.runner.phase;
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {

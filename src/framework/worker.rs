@@ -143,6 +143,11 @@ impl Pool {
         drop(self.watchman.set(watchman));
     }
 
+    /// How many workers there are, and how many of them are in a handler.
+    pub(crate) fn busy(&self) -> (usize, usize) {
+        (self.workers.len(), self.doing().count())
+    }
+
     /// Whether any worker is not parked.
     pub(crate) fn someone_is_awake(&self) -> bool {
         self.workers

@@ -296,7 +296,7 @@ fn collecting_brings_the_error_of_each_subscriber_that_did_not_answer() {
         let late = Err(CallError::Timeout);
         assert_eq!(
             replies(collected),
-            [Ok(1), Err(CallError::Panicked), late, late],
+            [Ok(1), Err(CallError::Panicked), late.clone(), late],
             "the third took all the time"
         );
         gate.add_permits(10);

@@ -218,6 +218,7 @@ fn note(known: &mut Known, letter: Letter, reply: Result<Letter, CallError>) {
         }
         Err(CallError::Panicked) => known.accepted.push(letter),
         Err(CallError::Closed | CallError::Timeout) => known.perhaps.push(letter),
+        Err(CallError::Cycle(cycle)) => panic!("no handler calls here, so there is no {cycle}"),
     }
 }
 

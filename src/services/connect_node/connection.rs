@@ -87,7 +87,7 @@ pub(crate) async fn serve(
 
 fn farewell_for(error: CallError) -> Farewell {
     match error {
-        CallError::Closed | CallError::Panicked => Farewell::STOPPING,
+        CallError::Closed | CallError::Panicked | CallError::Cycle(_) => Farewell::STOPPING,
         CallError::Timeout => Farewell::OVERLOADED,
     }
 }
@@ -208,7 +208,9 @@ impl Conversation {
     async fn unanswered(&mut self, error: CallError) -> Result<(), End> {
         match error {
             CallError::Timeout => self.complain("the node is overloaded; try again").await,
-            CallError::Closed | CallError::Panicked => Err(End::Farewell(farewell_for(error))),
+            CallError::Closed | CallError::Panicked | CallError::Cycle(_) => {
+                Err(End::Farewell(farewell_for(error)))
+            }
         }
     }
 

@@ -161,6 +161,8 @@ pub(crate) fn unanswered(error: CallError) -> Status {
             Status::unavailable("the node is stopping: its users connect to others")
         }
         CallError::Timeout => Status::deadline_exceeded("the node is overloaded: try later"),
-        CallError::Panicked => Status::internal("the node failed at this: its log tells why"),
+        CallError::Panicked | CallError::Cycle(_) => {
+            Status::internal("the node failed at this: its log tells why")
+        }
     }
 }

@@ -77,7 +77,9 @@ async fn connect(
         Ok(Ok(())) => None,
         Ok(Err(refusal)) => Some(refusal),
         Err(CallError::Timeout) => Some(Farewell::OVERLOADED),
-        Err(CallError::Closed | CallError::Panicked) => Some(Farewell::STOPPING),
+        Err(CallError::Closed | CallError::Panicked | CallError::Cycle(_)) => {
+            Some(Farewell::STOPPING)
+        }
     };
     if let Some(refusal) = refusal {
         let sentence = format!("{}\n", refusal.reason);

@@ -193,6 +193,8 @@ fn unanswered(error: CallError) -> Status {
             Status::unavailable("the Controller is stopping: try another, or later")
         }
         CallError::Timeout => Status::deadline_exceeded("the Controller is overloaded: try later"),
-        CallError::Panicked => Status::internal("the Controller failed at this: its log tells why"),
+        CallError::Panicked | CallError::Cycle(_) => {
+            Status::internal("the Controller failed at this: its log tells why")
+        }
     }
 }
