@@ -366,13 +366,46 @@ impl<S: Service> Exits for Cx<S> {
     }
 }
 
+/// Messages that carry the span of their sender. It is found before the mailbox's lock is taken: subscribers are foreign code.
+impl<S: Service> Cx<S> {
+    #[cold]
+    fn tell_in_a_span<M: Message>(
+        &self,
+        message: &mut Option<M>,
+    ) -> Result<Option<Arc<Self>>, Refused>
+    where
+        S: Handler<M>,
+    {
+        let mut sender = spans::sender();
+        self.mailbox
+            .try_push(|| Envelope::from(&mut sender, Tell(take(message))))
+    }
+
+    #[cold]
+    fn tell_or_wait_in_a_span<M: Message>(
+        &self,
+        message: &mut Option<M>,
+        place: &mut Option<Place>,
+        waker: &std::task::Waker,
+    ) -> Result<Option<Arc<Self>>, Refused>
+    where
+        S: Handler<M>,
+    {
+        let mut sender = spans::sender();
+        self.mailbox.push_or_wait(place, waker, || {
+            Envelope::from(&mut sender, Tell(take(message)))
+        })
+    }
+}
+
 impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
     fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        // Not under the mailbox's lock: subscribers are foreign code.
-        let mut sender = spans::sender();
-        let woken = self
-            .mailbox
-            .try_push(|| Envelope::from(&mut sender, Tell(take(message))))?;
+        let woken = if spans::are_wanted() {
+            self.tell_in_a_span(message)?
+        } else {
+            self.mailbox
+                .try_push(|| Envelope::new(Tell(take(message))))?
+        };
         self.follow_up(woken);
         Ok(())
     }
@@ -383,10 +416,12 @@ impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
         place: &mut Option<Place>,
         waker: &std::task::Waker,
     ) -> Result<(), Refused> {
-        let mut sender = spans::sender();
-        let woken = self.mailbox.push_or_wait(place, waker, || {
-            Envelope::from(&mut sender, Tell(take(message)))
-        })?;
+        let woken = if spans::are_wanted() {
+            self.tell_or_wait_in_a_span(message, place, waker)?
+        } else {
+            self.mailbox
+                .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?
+        };
         self.follow_up(woken);
         Ok(())
     }
