@@ -119,6 +119,7 @@ mod timer;
 mod timer_wheel;
 mod tools;
 mod turn;
+mod wait_graph;
 mod waiting_line;
 mod worker;
 

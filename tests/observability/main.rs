@@ -7,6 +7,7 @@
 )]
 
 mod call_cycles;
+mod call_graphs;
 mod capture;
 mod spans;
 mod stats;
