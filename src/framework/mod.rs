@@ -84,12 +84,15 @@ mod io;
 mod later;
 mod lives;
 mod mailbox;
+mod managed;
 mod message;
 mod missed_tick;
 mod monitor;
 mod parker;
 mod patrol;
 mod plan;
+#[cfg(test)]
+mod plan_model;
 mod publish;
 mod recipient;
 mod registry;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use million::framework::{CallError, ExitReason, Handle, Million, Options, PanicPolicy, Restart};
+use million::framework::{CallError, ExitReason, Million, Options, PanicPolicy, Restart};
 
 use crate::flaky::{Break, Flaky, Hang, Note, Notes, STOPPED, at_once, flaky, ms};
 
