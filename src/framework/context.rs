@@ -178,7 +178,8 @@ impl<S: Service> Cx<S> {
     /// Sends `message` to this service after `duration`, rounded up to the timer's tick. It takes its place in the mailbox
     /// even if that is full, so a timer is never lost while the service lives.
     ///
-    /// The timer runs until it has fired, is [cancelled](Timer::cancel), or the service ends; dropping the [`Timer`] does not cancel it.
+    /// The timer runs until it has fired, is [cancelled](Timer::cancel), or the service ends or, if it is supervised, is
+    /// restarted; dropping the [`Timer`] does not cancel it.
     pub fn send_after<M>(&self, duration: Duration, message: M) -> Timer
     where
         S: Handler<M>,
@@ -207,7 +208,8 @@ impl<S: Service> Cx<S> {
     /// A service that cannot keep up is not buried: while the last copy has not been started, none is added. A copy takes its
     /// place in the mailbox even if that is full.
     ///
-    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
+    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends or, if it is supervised, is
+    /// restarted; dropping the [`Timer`] does not cancel it.
     ///
     /// # Panics
     ///

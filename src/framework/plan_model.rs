@@ -39,6 +39,8 @@ struct World {
     together: bool,
     children: Vec<Real>,
     waits: VecDeque<(usize, u64)>,
+    /// The wait that each has to sit out before it is raised.
+    backoff: Vec<Option<u64>>,
     told_to_stop: Vec<usize>,
     over: Vec<ExitReason>,
     now: Instant,
@@ -55,6 +57,7 @@ impl World {
             together: strategy != Who::OneForOne,
             children: vec![Real::Down; count],
             waits: VecDeque::new(),
+            backoff: vec![None; count],
             told_to_stop: Vec::new(),
             over: Vec::new(),
             now: Instant::now(),
@@ -85,7 +88,12 @@ impl World {
             Act::Fail(child) => self.fail(child % count),
             Act::Kill(child) => self.end(child % count, ExitReason::Killed),
             Act::TimeUp => match self.waits.pop_front() {
-                Some((child, ticket)) => self.plan.time_up(child, ticket),
+                Some((child, ticket)) => {
+                    if self.backoff[child] == Some(ticket) {
+                        self.backoff[child] = None;
+                    }
+                    self.plan.time_up(child, ticket)
+                }
                 None => Vec::new(),
             },
             Act::Stop => self.plan.stop(),
@@ -108,7 +116,9 @@ impl World {
                     Real::Down,
                     "only what is down is raised"
                 );
+                assert_eq!(self.backoff[child], None, "nobody is raised too early");
                 if self.together {
+                    assert_eq!(self.backoff, vec![None; self.children.len()]);
                     let before = &self.children[..child];
                     assert!(
                         before
@@ -167,7 +177,16 @@ impl World {
             Real::Starting | Real::Up => {
                 self.children[child] = Real::Down;
                 let reason = ExitReason::Panicked(String::new());
-                self.plan.failed(child, reason, self.now, 0)
+                let steps = self.plan.failed(child, reason, self.now, 0);
+                self.backoff[child] = steps.iter().find_map(|step| match step {
+                    Step::Wait {
+                        child: waits,
+                        ticket,
+                        ..
+                    } if *waits == child => Some(*ticket),
+                    _ => None,
+                });
+                steps
             }
             Real::Down | Real::Lowering | Real::Ended => Vec::new(),
         }
@@ -177,6 +196,7 @@ impl World {
         if std::mem::replace(&mut self.children[child], Real::Ended) == Real::Ended {
             return Vec::new();
         }
+        self.backoff[child] = None;
         self.plan.ended(child, &reason)
     }
 
