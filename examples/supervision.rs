@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let group = group.start();
     println!("the reader's start: {}", reader.blocking_call(Starts)?);
-    drop(shared.blocking_call(Parse(1)));
+    let _ = shared.blocking_call(Parse(1));
     while reader.blocking_call(Starts).is_ok_and(|starts| starts < 2) {}
     println!("after the parser failed: {}", reader.blocking_call(Starts)?);
     println!("the group: {}", million.block_on(group.stop()));

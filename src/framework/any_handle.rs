@@ -7,10 +7,10 @@ use super::context::ServiceId;
 use super::exit::{Closed, ExitReason};
 use super::handle::Handle;
 use super::mailbox::Ending;
+use super::managed::{self, Managed};
 use super::message::Message;
 use super::recipient::Recipient;
 use super::service::Service;
-use super::services::{self, Managed};
 
 /// The way to a service whatever it is, for those who only begin and end services and hear of their ends.
 ///
@@ -65,7 +65,7 @@ impl AnyHandle {
 
     /// As [`Handle::closed`].
     pub fn closed(&self) -> Closed {
-        services::closed(&self.0)
+        managed::closed(&self.0)
     }
 
     /// How the service ended, if it has.

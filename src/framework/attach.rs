@@ -30,9 +30,9 @@ use super::context::Cx;
 use super::error::{IoError, panic_text};
 use super::handle::Handle;
 use super::io::Io;
+use super::managed::Managed;
 use super::message::Message;
 use super::service::{Handler, Service};
-use super::services::Managed;
 use super::ties::TieKey;
 
 /// After so many items the stream lets other futures of the IO runtime run, even if it has more: some tens of

@@ -11,26 +11,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::counters::Counters;
-use super::direct::{self, Answered};
-use super::envelope::{Ask, Envelope, Letter, ReplySender, Tell};
-use super::exit::{Closed, Exit, ExitReason, Exits};
+use super::envelope::{Envelope, Letter, Tell};
+use super::exit::{Exit, Exits};
 use super::frame::{FrameRef, Owner};
 use super::handle::Handle;
 use super::io::Io;
 use super::later::Timer;
-use super::mailbox::{Ending, Mailbox, Refused};
+use super::mailbox::{Ending, Mailbox};
 use super::message::Message;
 use super::missed_tick::MissedTick;
-use super::recipient::Deliver;
 use super::service::{Handler, Options, Service};
-use super::services::{Managed, Services};
+use super::services::Services;
 use super::spans::{self, Sender};
 use super::state::{Running, StateCell, StateGuard};
 use super::supervisor::Supervision;
 use super::sync::UnsafeCell;
 use super::timer::Sleep;
 use super::turn::Runner;
-use super::waiting_line::Place;
 use super::worker::Pool;
 
 /// The number of a service, unique in its [`Million`](super::Million), never used again.
@@ -178,7 +175,8 @@ impl<S: Service> Cx<S> {
     /// Sends `message` to this service after `duration`, rounded up to the timer's tick. It takes its place in the mailbox
     /// even if that is full, so a timer is never lost while the service lives.
     ///
-    /// The timer runs until it has fired, is [cancelled](Timer::cancel), or the service ends; dropping the [`Timer`] does not cancel it.
+    /// The timer runs until it has fired, is [cancelled](Timer::cancel), or the service ends or, if it is supervised, is
+    /// restarted; dropping the [`Timer`] does not cancel it.
     pub fn send_after<M>(&self, duration: Duration, message: M) -> Timer
     where
         S: Handler<M>,
@@ -207,7 +205,8 @@ impl<S: Service> Cx<S> {
     /// A service that cannot keep up is not buried: while the last copy has not been started, none is added. A copy takes its
     /// place in the mailbox even if that is full.
     ///
-    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends; dropping the [`Timer`] does not cancel it.
+    /// The timer runs until it is [cancelled](Timer::cancel) or the service ends or, if it is supervised, is
+    /// restarted; dropping the [`Timer`] does not cancel it.
     ///
     /// # Panics
     ///
@@ -364,127 +363,6 @@ impl<S: Service> Exits for Cx<S> {
     fn exit(&self) -> &Exit {
         &self.exit
     }
-}
-
-/// Messages that carry the span of their sender. It is found before the mailbox's lock is taken: subscribers are foreign code.
-impl<S: Service> Cx<S> {
-    #[cold]
-    fn tell_in_a_span<M: Message>(
-        &self,
-        message: &mut Option<M>,
-    ) -> Result<Option<Arc<Self>>, Refused>
-    where
-        S: Handler<M>,
-    {
-        let mut sender = spans::sender();
-        self.mailbox
-            .try_push(|| Envelope::from(&mut sender, Tell(take(message))))
-    }
-
-    #[cold]
-    fn tell_or_wait_in_a_span<M: Message>(
-        &self,
-        message: &mut Option<M>,
-        place: &mut Option<Place>,
-        waker: &std::task::Waker,
-    ) -> Result<Option<Arc<Self>>, Refused>
-    where
-        S: Handler<M>,
-    {
-        let mut sender = spans::sender();
-        self.mailbox.push_or_wait(place, waker, || {
-            Envelope::from(&mut sender, Tell(take(message)))
-        })
-    }
-}
-
-impl<S: Handler<M>, M: Message> Deliver<M> for Cx<S> {
-    fn tell(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        let woken = if spans::are_wanted() {
-            self.tell_in_a_span(message)?
-        } else {
-            self.mailbox
-                .try_push(|| Envelope::new(Tell(take(message))))?
-        };
-        self.follow_up(woken);
-        Ok(())
-    }
-
-    fn tell_or_wait(
-        &self,
-        message: &mut Option<M>,
-        place: &mut Option<Place>,
-        waker: &std::task::Waker,
-    ) -> Result<(), Refused> {
-        let woken = if spans::are_wanted() {
-            self.tell_or_wait_in_a_span(message, place, waker)?
-        } else {
-            self.mailbox
-                .push_or_wait(place, waker, || Envelope::new(Tell(take(message))))?
-        };
-        self.follow_up(woken);
-        Ok(())
-    }
-
-    fn ask_or_wait(
-        &self,
-        ask: &mut Option<(M, ReplySender<M::Reply>)>,
-        place: &mut Option<Place>,
-        waker: &std::task::Waker,
-    ) -> Result<(), Refused> {
-        let mut sender = spans::sender();
-        let woken = self.mailbox.push_or_wait(place, waker, || {
-            let (message, reply) = take(ask);
-            Envelope::from(&mut sender, Ask { message, reply })
-        })?;
-        self.follow_up(woken);
-        Ok(())
-    }
-
-    fn ask_at_once(&self, message: &mut Option<M>) -> Answered<M::Reply> {
-        direct::ask(self, message)
-    }
-
-    fn give_up(&self, place: Place) {
-        self.mailbox.give_up(place);
-    }
-
-    fn services(&self) -> &Services {
-        &self.services
-    }
-
-    fn running(&self) -> Running {
-        Cx::running(self)
-    }
-
-    fn is_running_here(&self) -> bool {
-        Running::here().is_some_and(|running| running.key == self.state.key())
-    }
-
-    fn id(&self) -> ServiceId {
-        self.id
-    }
-
-    fn is_closed(&self) -> bool {
-        self.mailbox.is_closed()
-    }
-
-    fn exit_reason(&self) -> Option<ExitReason> {
-        self.exit.reason()
-    }
-
-    fn closed(&self) -> Closed {
-        Closed::of(self.shared())
-    }
-
-    fn service(&self) -> Arc<dyn Managed> {
-        self.shared()
-    }
-}
-
-fn take<T>(slot: &mut Option<T>) -> T {
-    slot.take()
-        .expect("a message is delivered once, and comes back to its slot only when refused")
 }
 
 impl<S: Service> fmt::Debug for Cx<S> {

@@ -47,7 +47,7 @@ impl<M> fmt::Debug for TrySendError<M> {
 /// Why a call ended without a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CallError {
-    /// The service was gone, or ended before it answered; whether its handler had begun is unknown.
+    /// The service was gone, or ended or was restarted before it answered; whether its handler had begun is unknown.
     #[error("the service is closed: it was stopped or has ended without answering")]
     Closed,
     /// No answer came in time; the handler may still be at work.

@@ -23,11 +23,12 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use super::context::{Cx, ServiceId};
 use super::mailbox::Refused;
+use super::managed::Managed;
 use super::message::Message;
 use super::publish::{Collect, Publish, PublishReport};
 use super::recipient::{Deliver, Recipient};
 use super::service::Service;
-use super::services::{Managed, Services};
+use super::services::Services;
 use super::sync::Mutex;
 use super::ties::TieKey;
 

@@ -10,10 +10,10 @@ use super::context::{Cx, ServiceId};
 use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
 use super::mailbox::Ending;
+use super::managed::Managed;
 use super::message::Message;
 use super::recipient::{self, Recipient};
 use super::service::{Handler, Service};
-use super::services::Managed;
 use super::stats::ServiceStats;
 
 /// The way to a service: clone it, send it to other threads, keep it in other services.

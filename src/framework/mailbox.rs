@@ -30,6 +30,7 @@
     reason = "what is in hand is reached without the lock by whoever has the service, which the compiler cannot see"
 )]
 
+mod inner;
 mod terms;
 
 use std::collections::VecDeque;
@@ -39,19 +40,14 @@ use super::sync::{
     BriefLock, UnsafeCell,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
-use super::waiting_line::{Place, WaitingLine};
+use super::waiting_line::Place;
 
+use inner::{Hand, Inner, short};
 pub(crate) use terms::{Ending, Fill, Next, Readiness, Refused};
 
 /// Senders that seem to be out of room hear of messages that were started after so many at the latest, or at the end of
 /// the turn. Each time costs both sides a cache line.
 const NEWS_EVERY: usize = 16;
-
-/// Buffers of up to this length (3 KiB) are kept, so that a service which gets a few messages at a time never allocates.
-const KEPT_LENGTH: usize = 64;
-
-/// A longer one is given back after so many times in a row that needed only a fraction of it.
-const CALM: u8 = 64;
 
 /// What waits for a service: messages `E`, handlers to resume `R`, and the service `T` itself while it rests.
 ///
@@ -69,42 +65,6 @@ pub(crate) struct Mailbox<E, R, T> {
 // allows.
 unsafe impl<E: Send, R: Send, T: Send> Sync for Mailbox<E, R, T> {}
 
-/// What whoever has the service has in hand.
-struct Hand<E, R, T> {
-    /// The messages it will start.
-    messages: VecDeque<E>,
-    /// The handler that woke the service from its rest, if that was one.
-    first: Option<R>,
-    /// The service itself, while it rests: it keeps itself, so that waking it costs no counting.
-    service: Option<T>,
-}
-
-struct Inner<E, R> {
-    queue: VecDeque<E>,
-    /// Handlers woken while the service is not at rest. Boxed, because most services never have any.
-    #[allow(
-        clippy::box_collection,
-        reason = "it is eight bytes of every service instead of 24"
-    )]
-    resumed: Option<Box<Vec<R>>>,
-    /// At least `unstarted`; spares senders the shared read while there is room in any case.
-    unstarted_bound: u32,
-    capacity: u32,
-    high_water: u32,
-    hand_capacity: u32,
-    ending: Ending,
-    /// How many times in a row the buffers were far too large.
-    calm: u8,
-    /// Neither in a run queue nor with a worker.
-    rests: bool,
-    /// The service has ended and been cleared: nobody is given it again.
-    over: bool,
-    /// Somebody wants the handlers that wait to be looked after, or a supervisor has an order.
-    inspect: bool,
-    /// Senders that wait for room. Boxed, because few services ever have any.
-    waiting: Option<Box<WaitingLine>>,
-}
-
 impl<E, R, T> Mailbox<E, R, T> {
     /// The mailbox of a service that somebody has. Panics if `capacity` is 0: such a service could never be told anything.
     pub(crate) fn new(capacity: u32) -> Self {
@@ -115,20 +75,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         Self {
             unstarted: AtomicU32::new(0),
             killed: AtomicBool::new(false),
-            inner: BriefLock::new(Inner {
-                queue: VecDeque::new(),
-                resumed: None,
-                unstarted_bound: 0,
-                capacity,
-                high_water: 0,
-                hand_capacity: 0,
-                ending: Ending::No,
-                calm: 0,
-                rests: false,
-                over: false,
-                inspect: false,
-                waiting: None,
-            }),
+            inner: BriefLock::new(Inner::new(capacity)),
             hand: UnsafeCell::new(Hand {
                 messages: VecDeque::new(),
                 first: None,
@@ -472,105 +419,6 @@ impl<E, R, T> Mailbox<E, R, T> {
         inner.rests = false;
         self.with_hand(|hand| hand.service.take())
     }
-}
-
-impl<E, R> Inner<E, R> {
-    fn next(&mut self, resumes: bool, hand_is_empty: bool, readiness: Readiness) -> Next {
-        let unstarted = !self.queue.is_empty() || !hand_is_empty;
-        let ready = resumes || (unstarted && readiness.may_start);
-        match self.ending {
-            Ending::Now => Next::Killed,
-            Ending::Drain if !ready && !unstarted && !self.inspect && readiness.may_stop => {
-                Next::Drained
-            }
-            _ if ready || self.inspect => Next::Goes {
-                inspect: std::mem::take(&mut self.inspect),
-            },
-            _ => Next::Rests,
-        }
-    }
-
-    /// Swaps the empty buffer in hand for the full queue.
-    fn take_up<T>(&mut self, hand: &mut Hand<E, R, T>) {
-        std::mem::swap(&mut hand.messages, &mut self.queue);
-        if hand.messages.len() >= hand.messages.capacity() / 8 {
-            self.calm = 0;
-        }
-    }
-
-    /// There is nothing to start. Small buffers stay, so that tells do not allocate; large ones are given back once they
-    /// were not needed for some time.
-    fn keep_buffers<T>(&mut self, hand: &mut Hand<E, R, T>) {
-        if hand.messages.capacity() < self.queue.capacity() {
-            std::mem::swap(&mut hand.messages, &mut self.queue);
-        }
-        if hand.messages.capacity() <= KEPT_LENGTH {
-            return;
-        }
-        self.calm += 1;
-        if self.calm == CALM {
-            self.calm = 0;
-            hand.messages = VecDeque::new();
-            self.queue = VecDeque::new();
-        }
-    }
-
-    fn note_depth(&mut self, unstarted: usize) {
-        let depth = short(self.queue.len() + unstarted);
-        self.high_water = self.high_water.max(depth);
-    }
-
-    fn room(&self) -> usize {
-        let promised = self.waiting.as_ref().map_or(0, |line| line.promised());
-        (self.capacity as usize)
-            .saturating_sub(self.queue.len() + self.unstarted_bound as usize + promised)
-    }
-
-    fn has_room(&mut self, unstarted: &AtomicU32) -> bool {
-        if self.room() == 0 {
-            self.unstarted_bound = unstarted.load(Ordering::Relaxed);
-        }
-        let room = self.room() > 0;
-        if !room {
-            self.high_water = self.capacity;
-        }
-        room
-    }
-
-    fn someone_waits(&self) -> bool {
-        self.waiting
-            .as_ref()
-            .is_some_and(|line| line.someone_waits())
-    }
-
-    fn promise_room(&mut self, unstarted: usize) -> Vec<Waker> {
-        if !self.someone_waits() {
-            return Vec::new();
-        }
-        self.unstarted_bound = short(unstarted);
-        let room = self.room();
-        self.waiting
-            .as_mut()
-            .map_or_else(Vec::new, |line| line.promise(room))
-    }
-
-    fn leave(&mut self, place: Place) {
-        if let Some(line) = self.waiting.as_mut() {
-            line.leave(place);
-        }
-        self.forget_line_if_empty();
-    }
-
-    fn forget_line_if_empty(&mut self) {
-        if self.waiting.as_ref().is_some_and(|line| line.is_empty()) {
-            self.waiting = None;
-        }
-    }
-}
-
-/// Lengths are counted in 32 bits where every service carries them.
-fn short(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 fn wake_all(wakers: Vec<Waker>) {

@@ -34,6 +34,8 @@
 //!    [`Handle::kill`] at once, and [`Million::shutdown`] for all.
 //! 9. **Panics.** The call that it happened in fails; [`Options::on_panic`] says whether the service goes on. [`Handle::closed`] tells how a service ended,
 //!    as an [`ExitReason`].
+//!    [`supervise`](Services::supervise) restarts it under the same handle, [`supervise_group`](Services::supervise_group) several together;
+//!    [`cx.monitor`](Cx::monitor) hears of the end of another, [`cx.link`](Cx::link) shares it.
 //! 10. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
 //!     [`settings`] of its own from the same file.
 //! 11. **Seeing.** [`handle.stats()`](Handle::stats) and [`stats_every`](Services::stats_every) tell what services do, and warnings name handlers that block or hang.
@@ -54,6 +56,8 @@
 //! - **Backpressure.** A mailbox holds so many messages ([`Options::mailbox`]), so many handlers wait
 //!   ([`Options::max_in_flight`]); beyond that senders wait, in their order, or get their message back.
 //! - **Panics** are caught a handler at a time; [`PanicPolicy`] says what becomes of the service.
+//! - **Restarts** keep the handle and the mailbox: what has not begun waits for the next life, in its order; a supervisor that gives up
+//!   says why ([`ExitReason::GaveUp`]).
 //! - **An end that is known.** [`Handle::closed`] tells how a service ended once its cleanup is over;
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
 //! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
@@ -70,6 +74,7 @@ mod coalesce;
 mod context;
 mod counters;
 mod dedicated;
+mod deliver;
 pub mod deterministic;
 mod dice;
 mod direct;
@@ -88,12 +93,16 @@ mod io;
 mod later;
 mod lives;
 mod mailbox;
+mod managed;
 mod message;
 mod missed_tick;
 mod monitor;
 mod parker;
 mod patrol;
 mod plan;
+#[cfg(test)]
+mod plan_model;
+mod polling;
 mod publish;
 mod recipient;
 mod registry;

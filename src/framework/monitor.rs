@@ -10,9 +10,9 @@ use super::context::Cx;
 use super::envelope::{Letter, Nobody, Opened, answer};
 use super::exit::ExitReason;
 use super::mailbox::Ending;
+use super::managed::Managed;
 use super::message::Message;
 use super::service::{Handler, Service};
-use super::services::Managed;
 use super::spans;
 use super::ties::{self, Tie, TieKey};
 

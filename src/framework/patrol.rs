@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::context::{Cx, ServiceId};
+use super::doing::What;
 use super::environment::Environment;
 use super::frame::FrameRef;
 use super::service::Service;
@@ -204,11 +205,31 @@ impl Watchman for Patrol {
     }
 }
 
+/// A handler that waits too long.
+pub(crate) struct Overdue {
+    what: &'static What,
+    waits: Duration,
+}
+
+impl Overdue {
+    pub(crate) fn report(&self, id: ServiceId) {
+        tracing::warn!(
+            service = (self.what.service)(),
+            id = id.0,
+            handling = (self.what.message)(),
+            waits_ms = self.waits.as_millis(),
+            "a handler waits longer than session_monitor allows a call: what it awaits may never come"
+        );
+    }
+}
+
 impl<S: Service> Runner<S> {
-    /// Puts those handlers into `resumed` that asked to be polled by now, and reports those that wait too long.
-    pub(crate) fn inspect(&mut self, patrol: &Patrol, id: ServiceId, resumed: &mut Vec<FrameRef>) {
+    /// Puts those handlers into `resumed` that asked to be polled by now. Returns those that wait too long, to be reported when
+    /// no lock is held: loggers are foreign code.
+    pub(crate) fn inspect(&mut self, patrol: &Patrol, resumed: &mut Vec<FrameRef>) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
         let Some(handlers) = &mut self.in_flight else {
-            return;
+            return overdue;
         };
         let (round, now, rate) = (patrol.round(), ticks::now(), patrol.rate());
         for waiting in handlers.each() {
@@ -222,15 +243,11 @@ impl<S: Service> Runner<S> {
             // At once, twice the limit, four times …: a handler that waits for ever must not fill the log.
             if times >= 1 && times >= waiting.reported.saturating_mul(2) {
                 waiting.reported = times;
-                tracing::warn!(
-                    service = (waiting.what.service)(),
-                    id = id.0,
-                    handling = (waiting.what.message)(),
-                    waits_ms = waits.as_millis(),
-                    "a handler waits longer than session_monitor allows a call: what it awaits may never come"
-                );
+                let what = waiting.what;
+                overdue.push(Overdue { what, waits });
             }
         }
+        overdue
     }
 }
 
@@ -242,16 +259,20 @@ fn how_often(limit: Duration, time: Duration) -> u64 {
 impl<S: Service> Patrolled for Cx<S> {
     fn look(self: Arc<Self>, patrol: &Patrol) -> bool {
         let mut stays = true;
+        let mut overdue = Vec::new();
         let woken = self.mailbox.look_while_it_rests(|resumed| {
             self.runner.with_mut(|runner| {
                 // SAFETY: the service rests and cannot wake meanwhile, so no worker is between its wake and its rest: this is
                 // as alone with the runner as a worker is in its turn.
                 let runner = unsafe { &mut *runner };
-                runner.inspect(patrol, self.id, resumed);
+                overdue = runner.inspect(patrol, resumed);
                 stays = runner.in_flight.is_some();
                 runner.listed = stays;
             });
         });
+        for handler in overdue {
+            handler.report(self.id);
+        }
         Self::follow(woken);
         // One that has ended drops out too: its runner has nothing in flight.
         stays && !self.mailbox.is_over()

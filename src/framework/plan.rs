@@ -22,6 +22,10 @@ use super::exit::ExitReason;
 use super::restart::{Intensity, Restart, Streak};
 use super::supervise::Strategy;
 
+pub(crate) use terms::{Order, Step};
+
+mod terms;
+
 pub(crate) struct Plan {
     strategy: Strategy,
     restart: Restart,
@@ -70,40 +74,6 @@ enum Stand {
     Up,
     Lowering,
     Ended,
-}
-
-/// What a child is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Make a state and start.
-    Raise,
-    /// Drop the handlers in flight, run `on_stop`, drop the state, and tell when that is done.
-    Lower,
-    /// The same without waiting for `on_stop` any longer.
-    LowerNow,
-    /// End for good.
-    End(ExitReason),
-}
-
-/// What is to be done outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The child has an order.
-    Nudge(usize),
-    /// Stop the child in order, for good.
-    Stop(usize),
-    /// Tell when so much time has passed.
-    Wait {
-        child: usize,
-        ticket: u64,
-        time: Duration,
-    },
-    /// For the log: the child failed, and is restarted after the wait.
-    Restarts { child: usize, wait: Duration },
-    /// For the log: no child is restarted any more.
-    GivesUp { child: usize, reason: ExitReason },
-    /// All children have ended.
-    Over(ExitReason),
 }
 
 impl Plan {

@@ -13,9 +13,10 @@ use super::error::{CallError, SendError, TrySendError};
 use super::exit::{Closed, ExitReason};
 use super::handle::Handle;
 use super::mailbox::Refused;
+use super::managed::Managed;
 use super::message::Message;
 use super::service::Handler;
-use super::services::{Managed, Services};
+use super::services::Services;
 use super::state::Running;
 use super::waiting_line::Place;
 

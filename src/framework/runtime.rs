@@ -13,7 +13,8 @@ use super::builder::Builder;
 use super::deterministic;
 use super::environment::Spawned;
 use super::mailbox::Ending;
-use super::services::{self, Services};
+use super::managed;
+use super::services::Services;
 use super::sync::Mutex;
 use super::worker::Pool;
 
@@ -110,7 +111,7 @@ impl Million {
         for service in &alive {
             service.end(Ending::Drain);
             let left = end.saturating_duration_since(services.now());
-            let closed = services::closed(service);
+            let closed = managed::closed(service);
             drop(select(closed, services.sleep(left / 2)).await);
         }
         drop(alive);

@@ -211,5 +211,6 @@ pub enum PanicPolicy {
     /// The service goes on with its other messages: for state that no handler leaves half changed.
     Continue,
     /// The service ends at once with [`ExitReason::Panicked`](super::ExitReason::Panicked); `on_stop` does not run, for the state may be half changed.
+    /// A [supervised](super::Services::supervise) service is restarted instead.
     Stop,
 }

@@ -15,20 +15,19 @@ use super::dedicated::{Refused, Threads};
 use super::environment::Environment;
 use super::error::NameTaken;
 use super::events::Topics;
-use super::exit::{Closed, ExitReason, Exits};
+use super::exit::ExitReason;
 use super::handle::Handle;
 use super::io::Io;
 use super::mailbox::Ending;
+use super::managed::Managed;
 use super::patrol::{Limits, Patrol};
 use super::registry::Registry;
 use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
-use super::state::Running;
 use super::stats::{Now, ServiceStats};
 use super::supervisor::Supervision;
 use super::sync::Mutex;
-use super::ties::{Tie, TieKey};
 use super::timer::{Sleep, Timers};
 use super::turn::Dropped;
 use super::worker::{Pool, Run};
@@ -67,64 +66,6 @@ struct Table {
     next: u64,
     closing: bool,
     dropped: Dropped,
-}
-
-/// A service as its `Million` sees it.
-pub(crate) trait Managed: Exits {
-    fn end(&self, ending: Ending);
-    /// Ends it at once for `reason`, which is a failure if the service is supervised.
-    fn fail(&self, reason: ExitReason);
-    /// Calls `end` when this life of the service ends. `None`: it has but one, or whoever asks is not a handler of it, and
-    /// so outside of its lives.
-    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey>;
-    fn name(&self) -> &'static str;
-    fn stats(&self, now: Now) -> ServiceStats;
-    fn id(&self) -> ServiceId;
-    fn shared(self: Arc<Self>) -> Arc<dyn Exits>;
-}
-
-impl<S: Service> Managed for Cx<S> {
-    fn end(&self, ending: Ending) {
-        Cx::end(self, ending);
-    }
-
-    fn fail(&self, reason: ExitReason) {
-        let first = self.exit.sentence(reason);
-        if self.supervision.is_some() {
-            self.nudge();
-        } else if let Ok(woken) = self.mailbox.close(Ending::Now) {
-            Self::follow(woken);
-        } else if first {
-            // It was killed before.
-            drop(self.exit.take_sentence());
-        }
-    }
-
-    fn bind(&self, end: Box<dyn FnOnce() + Send>) -> Option<TieKey> {
-        let runs_here = Running::here().is_some_and(|running| running.key == self.state.key());
-        if self.supervision.is_none() || !runs_here {
-            return None;
-        }
-        let key = TieKey::new();
-        self.exit.tie(key, Tie::Life(end)).ok()?;
-        Some(key)
-    }
-
-    fn stats(&self, now: Now) -> ServiceStats {
-        Cx::stats(self, now)
-    }
-
-    fn id(&self) -> ServiceId {
-        self.id
-    }
-
-    fn name(&self) -> &'static str {
-        type_name::<S>()
-    }
-
-    fn shared(self: Arc<Self>) -> Arc<dyn Exits> {
-        self
-    }
 }
 
 impl Services {
@@ -423,11 +364,6 @@ impl Services {
         let left = std::mem::take(&mut self.0.table.lock().services);
         drop(left);
     }
-}
-
-/// Waits for the end of a service as its `Million` sees it.
-pub(crate) fn closed(service: &Arc<dyn Managed>) -> Closed {
-    Closed::of(Arc::clone(service).shared())
 }
 
 impl fmt::Debug for Services {

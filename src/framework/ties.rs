@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::context::ServiceId;
 use super::exit::ExitReason;
-use super::services::Managed;
+use super::managed::Managed;
 
 /// Names a tie, in the whole process: the ends may belong to different `Million`s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

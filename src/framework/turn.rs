@@ -15,29 +15,19 @@ use std::any::{Any, type_name};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Poll;
 
-use super::call_cycle;
 use super::context::Cx;
-use super::direct;
-use super::doing::{self, What};
+use super::doing::What;
 use super::envelope::{self, Envelope, Opened, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, Frame, FrameRef, Panic};
-use super::in_flight::{InFlight, Waiting};
+use super::frame::{Finish, FrameRef, Panic};
+use super::in_flight::InFlight;
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
 use super::state::Running;
-use super::ticks::ABOUT_100_US;
 use super::tools::Tools;
 use super::worker::Run;
-
-/// How many polls of one kind in a row are measured with one look at the clock, which takes as long as a small handler.
-const POLLS_A_RUN: u32 = 8;
-
-/// After a run of more than some 8 µs the clock's 10 ns do not matter any more, and polls are measured one by one.
-const LONG_RUN: u64 = ABOUT_100_US / 12;
 
 /// What only the worker that runs the service touches.
 pub(crate) struct Runner<S: Service> {
@@ -45,7 +35,7 @@ pub(crate) struct Runner<S: Service> {
     /// The patrol has this service on its list.
     pub(crate) listed: bool,
     /// The handler in flight has begun to wait for calls that may close a circle.
-    waits: bool,
+    pub(crate) waits: bool,
     /// Handlers were in flight when it was last told.
     waited: bool,
     _service: PhantomData<fn(S)>,
@@ -221,7 +211,9 @@ impl<S: Service> Turn<'_, S> {
                 Next::Goes { inspect } => {
                     if inspect {
                         let patrol = self.cx.services.patrol();
-                        self.runner.inspect(patrol, self.cx.id, resumed);
+                        for handler in self.runner.inspect(patrol, resumed) {
+                            handler.report(self.cx.id);
+                        }
                         self.obey()?;
                     }
                 }
@@ -305,123 +297,6 @@ impl<S: Service> Turn<'_, S> {
         // alive, or in `runner.in_flight` with an `Arc` of the service as its owner; in both cases the context
         // outlives it. Handlers are generic over the lifetime of `cx`, so they cannot keep it beyond their future.
         unsafe { &*std::ptr::from_ref(self.cx) }
-    }
-
-    /// The first poll of a frame. If it waits, it joins the others that do, and is polled again with a real waker.
-    fn drive(&mut self, frame: Opened, what: &'static What) -> Result<(), End> {
-        let mut frame = match frame {
-            Ok(frame) => frame,
-            Err(panic) => return self.finished(Err(panic), what),
-        };
-        self.begin_poll(what);
-        let polled = frame.poll_unattached();
-        self.end_poll();
-        if let Poll::Ready(finish) = polled {
-            let dropped = frame.recycle(&mut self.tools.blocks);
-            return self.finished(finish.and(dropped), what);
-        }
-        self.wait(frame, what)
-    }
-
-    /// A handler that was polled without a waker joins the others that wait, and is polled with one.
-    pub(crate) fn wait(&mut self, mut frame: Frame, what: &'static What) -> Result<(), End> {
-        let owner = self.cx.shared();
-        let spares = &mut self.tools.spares;
-        let handlers = self
-            .runner
-            .in_flight
-            .get_or_insert_with(|| spares.pop().unwrap_or_default());
-        let slot = handlers.next_slot();
-        frame.attach(owner, slot);
-        handlers.join(frame, what, self.tools.stamp);
-        self.poll(slot)
-    }
-
-    fn resume(&mut self, frame: &FrameRef) -> Result<(), End> {
-        let slot = self
-            .runner
-            .in_flight
-            .as_ref()
-            .and_then(|handlers| handlers.find(frame));
-        slot.map_or(Ok(()), |slot| self.poll(slot))
-    }
-
-    /// Polls a handler that waits.
-    fn poll(&mut self, slot: u32) -> Result<(), End> {
-        let what = self
-            .runner
-            .in_flight
-            .get_or_insert_default()
-            .get_mut(slot)
-            .what;
-        self.begin_poll(what);
-        let handlers = self.runner.in_flight.get_or_insert_default();
-        let polled = handlers.get_mut(slot).frame.poll();
-        self.end_poll();
-        let Poll::Ready(finish) = polled else {
-            return Ok(());
-        };
-        let handlers = self.runner.in_flight.get_or_insert_default();
-        let Waiting { frame, .. } = handlers.leave(slot);
-        if handlers.is_empty()
-            && let Some(spare) = self.runner.in_flight.take()
-        {
-            self.tools.keep(spare);
-        }
-        let dropped = frame.recycle(&mut self.tools.blocks);
-        self.finished(finish.and(dropped), what)
-    }
-
-    /// A poll begins: of the run of polls that is under way, if it is of the same kind.
-    pub(crate) fn begin_poll(&mut self, what: &'static What) {
-        let run = &mut self.tools.run;
-        if run.polls > 0 && std::ptr::eq(run.what, what) {
-            return;
-        }
-        self.end_run();
-        self.tools.run.what = what;
-        self.tools.doing.begin(doing::Poll {
-            what,
-            service: self.cx.id.0,
-            since: self.tools.stamp,
-        });
-        if !self.tools.direct {
-            direct::begin_polls();
-        }
-    }
-
-    pub(crate) fn end_poll(&mut self) {
-        if self.cx.options.max_in_flight == 1 {
-            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
-        }
-        self.tools.run.polls += 1;
-        if self.tools.run.polls >= self.tools.run.most {
-            self.end_run();
-        }
-    }
-
-    /// One look at the clock a run: where one ends the next begins.
-    pub(crate) fn end_run(&mut self) {
-        let polls = std::mem::take(&mut self.tools.run.polls);
-        if polls == 0 {
-            return;
-        }
-        let now = self.tools.ticks();
-        let took = now.saturating_sub(self.tools.stamp);
-        self.tools.stamp = now;
-        self.cx.counters.polled(self.tools.run.what, took, polls);
-        self.tools.run.most = if took > LONG_RUN { 1 } else { POLLS_A_RUN };
-        self.tools.doing.end();
-        if !self.tools.direct {
-            direct::end_polls();
-        }
-    }
-
-    /// The only handler of a service that has just one is over.
-    pub(crate) fn forget_waits(&mut self) {
-        if std::mem::take(&mut self.runner.waits) {
-            call_cycle::handler_ended(self.cx.running());
-        }
     }
 
     pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {

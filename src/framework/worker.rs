@@ -11,21 +11,22 @@
 //! - A service woken from a worker goes to that worker's queue without a wake. Another worker is woken, and takes half of
 //!   the queue, only when the queue holds two or more whose turns will take long enough together to pay for the crossing
 //!   ([`SHARED`]). How long turns take each worker measures as it goes.
-//! - While any worker is awake, one parked worker is the *watcher*: it looks every [`WATCH`] for a service that lies
+//! - While any worker is awake, one parked worker is the *watcher*: it looks every half millisecond for a service that lies
 //!   behind a long handler. A thief never takes a lone service whose worker is about to run it: that would make pairs
 //!   of services cross cores for ever. It takes one only if no turn has ended between two of its looks, and half of a
 //!   queue that held two or more at both. Services that have nothing to do with each other then stay apart; those that
 //!   talk to each other gather again where they meet, and that is cheaper for them.
-//! - When nothing has happened for [`IDLE_LOOKS`] looks, the watcher sleeps too: an idle pool uses no processor time.
+//! - When nothing has happened for twenty looks, the watcher sleeps too: an idle pool uses no processor time.
 //!
 //! Promise: a task that was scheduled is run by some worker, unless the pool is closed first.
+
+mod watch;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::doing::{Doing, Poll};
 use super::parker::Parker;
@@ -36,6 +37,7 @@ use super::sync::{
 };
 use super::ticks::{self, ABOUT_100_US};
 use super::tools::Tools;
+use watch::{NO_WATCHER, Watch};
 
 /// A queue is shared at once when its turns will take longer than this (some 100 µs): ten times what waking a thread and
 /// warming another cache cost. One that stays is shared by the watcher, however short its turns.
@@ -46,14 +48,6 @@ const SMOOTHING: u64 = 8;
 
 /// A queue whose length is a multiple of this is worth a look at the clock.
 const LOOK_AT_CLOCK: usize = 16;
-
-/// How often the watcher looks: a tenth of what a person notices, a hundred times a crossing of cores.
-const WATCH: Duration = Duration::from_micros(500);
-
-/// After so many looks in vain (10 ms) with nobody else awake the watcher sleeps until it is woken.
-const IDLE_LOOKS: usize = 20;
-
-const NO_WATCHER: usize = usize::MAX;
 
 /// How many messages a service starts in a turn before others have theirs: long enough that moving between services
 /// costs little, short enough (some 10 µs of small handlers) that nobody waits long.
@@ -375,82 +369,6 @@ impl Pool {
         first
     }
 
-    /// Parks until there may be work. Returns what it found in its last look, or what the watcher found behind a long turn.
-    fn rest(&self, index: usize, watch: &mut Watch) -> Option<Arc<dyn Run>> {
-        let me = &self.workers[index];
-        me.parked.store(true, Ordering::SeqCst);
-        let found = self.own_task(index).or_else(|| self.steal_half(index));
-        if found.is_some() || self.closed.load(Ordering::SeqCst) {
-            me.parked.store(false, Ordering::SeqCst);
-            return found;
-        }
-        let limit = self.may_watch(index, watch).then_some(WATCH);
-        me.parker.park(limit);
-        let woken = !me.parked.swap(false, Ordering::SeqCst);
-        if woken {
-            return None;
-        }
-        self.others(index).find_map(|victim| {
-            let turns = self.workers[victim].turns.load(Ordering::Relaxed);
-            let queued = self.workers[victim].queue.lock().len();
-            let least = match watch.look(victim, turns, queued) {
-                Sight::Moves => return None,
-                Sight::Waits => 2,
-                Sight::Stuck => 1,
-            };
-            self.steal_from(index, victim, |_, queued| queued >= least)
-        })
-    }
-
-    /// Whether this worker, about to park, is to look round from time to time.
-    fn may_watch(&self, index: usize, watch: &mut Watch) -> bool {
-        if self.workers.len() == 1 {
-            return false;
-        }
-        let chosen = self
-            .watcher
-            .compare_exchange(NO_WATCHER, index, Ordering::SeqCst, Ordering::SeqCst)
-            .unwrap_or_else(|watcher| watcher);
-        if chosen != NO_WATCHER && chosen != index {
-            return false;
-        }
-        if self.someone_else_is_awake(index) {
-            watch.looks = 0;
-            return true;
-        }
-        watch.looks += 1;
-        if watch.looks <= IDLE_LOOKS {
-            return true;
-        }
-        self.watcher.store(NO_WATCHER, Ordering::SeqCst);
-        // A worker that woke before this store saw a watcher and did not wake another: then go on watching.
-        let awake = self.someone_else_is_awake(index);
-        if awake {
-            self.watcher.store(index, Ordering::SeqCst);
-        }
-        watch.looks = 0;
-        awake
-    }
-
-    fn someone_else_is_awake(&self, index: usize) -> bool {
-        self.others(index)
-            .any(|other| !self.workers[other].parked.load(Ordering::SeqCst))
-    }
-
-    /// This worker leaves its rest to run something: while it does, a parked one must watch.
-    fn hand_over_watch(&self, index: usize) {
-        if self.workers.len() == 1 {
-            return;
-        }
-        let watcher = self.watcher.load(Ordering::SeqCst);
-        if watcher == index {
-            self.watcher.store(NO_WATCHER, Ordering::SeqCst);
-        } else if watcher != NO_WATCHER {
-            return;
-        }
-        self.wake_one();
-    }
-
     /// Drops what is queued. For after the workers are gone: queued services would keep the pool alive, and it them.
     pub(crate) fn clear(&self) {
         for worker in &self.workers {
@@ -479,54 +397,5 @@ impl Worker {
     /// Claims the worker if it is parked. Who has claimed it must wake it.
     fn claim(&self) -> bool {
         self.parked.load(Ordering::SeqCst) && self.parked.swap(false, Ordering::SeqCst)
-    }
-}
-
-/// What a watcher remembers from look to look.
-struct Watch {
-    looks: usize,
-    seen: Vec<Seen>,
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    turns: usize,
-    waits: bool,
-}
-
-/// How it goes with a worker since the last look.
-enum Sight {
-    Moves,
-    /// At both looks there were services that waited for others.
-    Waits,
-    /// No turn has ended.
-    Stuck,
-}
-
-impl Watch {
-    fn new(workers: usize) -> Self {
-        let nothing = Seen {
-            turns: usize::MAX,
-            waits: false,
-        };
-        Self {
-            looks: 0,
-            seen: vec![nothing; workers],
-        }
-    }
-
-    fn look(&mut self, worker: usize, turns: usize, queued: usize) -> Sight {
-        let now = Seen {
-            turns,
-            waits: queued >= 2,
-        };
-        let before = std::mem::replace(&mut self.seen[worker], now);
-        if before.turns == turns {
-            Sight::Stuck
-        } else if before.waits && now.waits {
-            Sight::Waits
-        } else {
-            Sight::Moves
-        }
     }
 }

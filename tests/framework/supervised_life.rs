@@ -222,6 +222,35 @@ fn on_threads_senders_and_callers_go_on_through_a_hundred_restarts() {
     }
 }
 
+/// Calls a supervised service from a handler, on the same worker.
+struct Caller(Handle<Flaky>);
+
+impl Service for Caller {}
+
+impl Handler<Note> for Caller {
+    async fn handle(cx: &Cx<Self>, Note(rounds): Note) -> u32 {
+        let service = cx.with(|caller| caller.0.clone());
+        for round in 0..rounds {
+            for _ in 0..100 {
+                assert_eq!(service.call(Note(0)).await, Ok(round));
+            }
+            assert_eq!(service.call(Break).await, Err(CallError::Panicked));
+        }
+        rounds
+    }
+}
+
+#[test]
+fn on_threads_a_service_that_fails_under_a_direct_call_comes_back() {
+    let million = million(1);
+    let restart = at_once().without_limit();
+    let service = million.supervise(flaky(&Notes::default(), 0), restart);
+    let caller = million.spawn(Caller(service));
+    run(&million, async {
+        assert_eq!(caller.call(Note(20)).await, Ok(20));
+    });
+}
+
 #[test]
 fn on_threads_a_service_in_backoff_ends_at_once_when_its_million_is_dropped() {
     let million = million(2);
