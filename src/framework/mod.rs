@@ -11,9 +11,6 @@
 //! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
 //! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
 //!
-//! Beyond telling and asking: typed [`Events`], streams that become messages ([`Cx::attach`]) and replies that are streams
-//! ([`replies`](fn@replies)), pools of services ([`ServicePool`]), calls shared by key ([`Coalesce`]), and messages that come later
-//! ([`Cx::send_after`], [`Cx::send_every_with`]).
 //! # A first path through it
 //!
 //! 1. **State.** A service is a struct with `impl Service for Account {}`. [`Million::builder`] builds the pools, and
@@ -28,20 +25,30 @@
 //!    [`try_send`](Handle::try_send) waits for nothing, [`blocking_call`](Handle::blocking_call) is for plain threads. A [`Recipient`] is a handle of
 //!    which only the message is known.
 //! 6. **IO.** Sockets, files and other libraries' futures go through [`cx.io(…)`](Cx::io), and their result comes back into the handler.
-//! 7. **Time.** [`cx.sleep`](Cx::sleep) in a handler; [`cx.send_after`](Cx::send_after) and [`cx.send_every`](Cx::send_every) for messages to oneself;
-//!    [`cx.notify`](Cx::notify) for one that comes next.
+//! 7. **Time.** [`cx.sleep`](Cx::sleep) in a handler; [`cx.send_after`](Cx::send_after) and [`cx.send_every`](Cx::send_every) for messages to oneself, and
+//!    [`MissedTick`] for those that come too fast; [`cx.notify`](Cx::notify) for one that comes next.
 //! 8. **Beginning and end.** [`Service::on_start`] runs before the first message, [`Service::on_stop`] after the last. [`Handle::stop`] is in order,
 //!    [`Handle::kill`] at once, and [`Million::shutdown`] for all.
 //! 9. **Panics.** The call that it happened in fails; [`Options::on_panic`] says whether the service goes on. [`Handle::closed`] tells how a service ended,
 //!    as an [`ExitReason`].
-//!    [`supervise`](Services::supervise) restarts it under the same handle, [`supervise_group`](Services::supervise_group) several together;
-//!    [`cx.monitor`](Cx::monitor) hears of the end of another, [`cx.link`](Cx::link) shares it.
-//! 10. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
-//!     [`settings`] of its own from the same file.
-//! 11. **Seeing.** [`handle.stats()`](Handle::stats) and [`stats_every`](Services::stats_every) tell what services do, and warnings name handlers that block or hang.
-//!     Each message can have a `tracing` span inside its sender's: let a subscriber listen to `million::message` at TRACE.
-//! 12. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
-//!     number may live in a process, and each ends when it is dropped.
+//! 10. **Supervision.** [`supervise`](Services::supervise) takes a factory and a [`Restart`] policy, and brings a service that failed back under the same handle,
+//!     its mailbox kept. A [`supervise_group`](Services::supervise_group) falls and rises together, as its [`Strategy`] says. [`cx.monitor`](Cx::monitor)
+//!     hears of another's end, and [`cx.link`](Cx::link) shares it.
+//! 11. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
+//!     [`settings`] of its own from the same file. Several of one kind share their work in a [`ServicePool`]; many who ask for the same share one call through
+//!     [`Coalesce`].
+//! 12. **Events.** Any message that can be cloned: [`subscribe`](Events::subscribe) to its type, with a priority; [`publish`](Events::publish) tells all,
+//!     [`publish_and_collect`](Events::publish_and_collect) asks them one after the other.
+//! 13. **Streams.** [`cx.attach(…)`](Cx::attach) turns what a stream yields into messages to oneself. A message whose `Reply` is [`Replies`] is answered many times:
+//!     [`replies(capacity)`](fn@replies) makes both ends.
+//! 14. **Blocking.** A service that must block its thread has one to itself: [`Options::dedicated_thread`].
+//! 15. **Seeing.** [`handle.stats()`](Handle::stats), [`stats`](Services::stats) and [`stats_every`](Services::stats_every) tell what services do. Warnings name handlers that
+//!     block for longer than [`blocking_limit`](Builder::blocking_limit) or wait for longer than [`call_timeout`](Builder::call_timeout). Calls that would wait for each
+//!     other for ever are refused, with the [`CallCycle`]. Each message can have a `tracing` span inside its sender's: let a subscriber listen to
+//!     `million::message` at TRACE.
+//! 16. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
+//!     number may live in a process, and each ends when it is dropped. For what depends on the order of events, [`Million::explore`] runs a test under many
+//!     seeds in virtual time, and names the one that fails: the [`deterministic`] mode.
 //!
 //! The repository's `examples/` show each of these as a program to run; `hello` and `counter` are the first. Who comes from the C++ framework
 //! million starts with its `docs/porting.md`.
@@ -61,6 +68,7 @@
 //! - **An end that is known.** [`Handle::closed`] tells how a service ended once its cleanup is over;
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
 //! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
+//! - **Any interleaving replays** in the [`deterministic`] mode: the same seed and the same program make the same steps.
 
 mod any_handle;
 mod attach;
