@@ -1,4 +1,4 @@
-//! A whole service in small: mailbox, run state, frames and pool together, as the framework's turn uses them.
+//! A whole service in small: mailbox, frames and pool together, as the framework's turn uses them.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};

@@ -65,7 +65,7 @@ pub struct Cx<S: Service> {
     pub(crate) options: Options,
     pub(crate) id: ServiceId,
     /// Where `services` keeps it.
-    pub(crate) key: usize,
+    pub(crate) key: u32,
     pub(crate) services: Services,
     /// Boxed, because few services have one.
     pub(crate) supervision: Option<Box<Supervision<S>>>,
@@ -84,7 +84,7 @@ impl<S: Service> Cx<S> {
         state: Option<S>,
         options: Options,
         id: ServiceId,
-        key: usize,
+        key: u32,
         services: Services,
         supervision: Option<Box<Supervision<S>>>,
         alone: Option<Arc<Pool>>,

@@ -185,10 +185,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             if ending == Ending::Now {
                 self.killed.store(true, Ordering::Relaxed);
             }
-            let woken = inner
-                .waiting
-                .as_ref()
-                .map_or_else(Vec::new, |line| line.everyone());
+            let woken = inner.everyone_in_line();
             (self.pick_up(&mut inner), woken)
         };
         wake_all(woken);
@@ -365,23 +362,29 @@ impl<E, R, T> Mailbox<E, R, T> {
         }
     }
 
-    /// Takes all that is left, for dropping outside the lock. Nobody is given the service again.
+    /// Closes for good and takes all that is left, for dropping outside the lock. Nobody is given the service again.
     ///
     /// # Safety
     ///
     /// The caller has the service.
     pub(crate) unsafe fn clear(&self) -> (VecDeque<E>, Vec<R>) {
-        let mut inner = self.inner.lock();
-        inner.over = true;
-        self.unstarted.store(0, Ordering::Relaxed);
-        self.with_hand(|hand| {
-            let mut messages = std::mem::take(&mut hand.messages);
-            messages.append(&mut inner.queue);
-            inner.queue = VecDeque::new();
-            let mut resumed = inner.resumed.take().map_or_else(Vec::new, |woken| *woken);
-            resumed.extend(hand.first.take());
-            (messages, resumed)
-        })
+        let (left, woken) = {
+            let mut inner = self.inner.lock();
+            inner.ending = Ending::Now;
+            inner.over = true;
+            self.unstarted.store(0, Ordering::Relaxed);
+            let left = self.with_hand(|hand| {
+                let mut messages = std::mem::take(&mut hand.messages);
+                messages.append(&mut inner.queue);
+                inner.queue = VecDeque::new();
+                let mut resumed = inner.resumed.take().map_or_else(Vec::new, |woken| *woken);
+                resumed.extend(hand.first.take());
+                (messages, resumed)
+            });
+            (left, inner.everyone_in_line())
+        };
+        wake_all(woken);
+        left
     }
 
     /// Only for whoever has the service or, while it rests, the lock.

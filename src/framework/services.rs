@@ -25,7 +25,6 @@ use super::registry::Registry;
 use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
-use super::stats::{Now, ServiceStats};
 use super::supervisor::Supervision;
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};
@@ -135,7 +134,8 @@ impl Services {
             table.next += 1;
             let closing = table.closing;
             let entry = table.services.vacant_entry();
-            let key = entry.key();
+            let key = u32::try_from(entry.key())
+                .expect("fewer than four billion services fit into memory");
             let cx = Cx::new(state, options, id, key, self.clone(), supervision, alone);
             if !closing && refused.is_none() {
                 entry.insert(cx.clone());
@@ -294,11 +294,11 @@ impl Services {
         self.0.table.lock().dropped.add(dropped);
     }
 
-    pub(crate) fn service_ended(&self, key: usize, dropped: Dropped) {
+    pub(crate) fn service_ended(&self, key: u32, dropped: Dropped) {
         let (ended, empty) = {
             let mut table = self.0.table.lock();
             table.dropped.add(dropped);
-            let ended = table.services.try_remove(key);
+            let ended = table.services.try_remove(key as usize);
             (ended, table.services.is_empty())
         };
         if empty {

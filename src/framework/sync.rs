@@ -1,6 +1,6 @@
 //! The one seam for synchronisation.
 //!
-//! Everything that two threads touch in the core (mailbox, run state, frames, worker pool) takes its locks, atomics and
+//! Everything that two threads touch in the core (mailbox, frames, worker pool) takes its locks, atomics and
 //! cells from here, so that the model checker loom can take their place: the package in `models/` compiles the same
 //! files with `cfg(million_loom)` and tries their interleavings.
 

@@ -18,14 +18,13 @@ use std::sync::Arc;
 
 use super::context::Cx;
 use super::doing::What;
-use super::envelope::{self, Envelope, Opened, Replied};
+use super::envelope::{self, Envelope, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
 use super::frame::{Finish, FrameRef, Panic};
 use super::in_flight::InFlight;
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
-use super::state::Running;
 use super::tools::Tools;
 use super::worker::Run;
 
@@ -352,8 +351,10 @@ impl<S: Service> Turn<'_, S> {
     pub(crate) fn end(&mut self, End(reason): End) {
         self.end_run();
         self.runner.phase = Phase::Ended;
-        // Nobody is woken: this turn has the service.
-        let _ = self.cx.mailbox.close(Ending::Now);
+        if self.runner.in_flight.is_some() {
+            // Whoever hears of the end of a handler finds the service closed. Nobody is woken: this turn has it.
+            let _ = self.cx.mailbox.close(Ending::Now);
+        }
         let handlers = self.drop_handlers();
         // SAFETY: a turn has the service.
         let (messages, resumed) = unsafe { self.cx.mailbox.clear() };

@@ -151,6 +151,13 @@ impl<E, R> Inner<E, R> {
             .map_or_else(Vec::new, |line| line.promise(room))
     }
 
+    /// Those who wait for room, to hear that there will be none.
+    pub(super) fn everyone_in_line(&self) -> Vec<Waker> {
+        self.waiting
+            .as_ref()
+            .map_or_else(Vec::new, |line| line.everyone())
+    }
+
     pub(super) fn leave(&mut self, place: Place) {
         if let Some(line) = self.waiting.as_mut() {
             line.leave(place);
