@@ -25,7 +25,6 @@ use super::registry::Registry;
 use super::runtime::Worker;
 use super::service::{Options, Service};
 use super::settings::Settings;
-use super::stats::{Now, ServiceStats};
 use super::supervisor::Supervision;
 use super::sync::Mutex;
 use super::timer::{Sleep, Timers};

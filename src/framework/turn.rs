@@ -18,14 +18,13 @@ use std::sync::Arc;
 
 use super::context::Cx;
 use super::doing::What;
-use super::envelope::{self, Envelope, Opened, Replied};
+use super::envelope::{self, Envelope, Replied};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
 use super::frame::{Finish, FrameRef, Panic};
 use super::in_flight::InFlight;
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
-use super::state::Running;
 use super::tools::Tools;
 use super::worker::Run;
 
