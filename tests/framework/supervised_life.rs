@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use million::framework::{
-    CallError, Cx, ExitReason, Handle, Handler, Message, Million, Restart, Service, StartError,
+    CallError, Cx, ExitReason, Handle, Handler, Message, Million, Options, Restart, Service,
+    StartError,
 };
 
 use crate::flaky::{Break, Flaky, Note, Notes, STOPPED, at_once, flaky, ms};
@@ -220,6 +221,22 @@ fn on_threads_senders_and_callers_go_on_through_a_hundred_restarts() {
             .collect();
         assert_eq!(mine, range.collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn on_threads_a_service_with_a_thread_of_its_own_is_restarted_there() {
+    let million = million(1);
+    let options = Options::new().dedicated_thread();
+    let restart = at_once().without_limit();
+    let service = million.supervise_with(options, flaky(&Notes::default(), 0), restart);
+    run(&million, async {
+        for life in 0..20 {
+            assert_eq!(service.call(Note(0)).await, Ok(life));
+            assert_eq!(service.call(Break).await, Err(CallError::Panicked));
+        }
+        assert_eq!(service.call(Note(0)).await, Ok(20));
+        assert_eq!(service.stop().await, ExitReason::Stopped);
+    });
 }
 
 /// Calls a supervised service from a handler, on the same worker.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use million::framework::{CallError, ExitReason, Million, Options, PanicPolicy, Restart};
+use million::framework::{CallError, ExitReason, Million, Options, PanicPolicy, Restart, Strategy};
 
 use crate::flaky::{Break, Flaky, Hang, Note, Notes, STOPPED, at_once, flaky, ms};
 
@@ -197,5 +197,26 @@ fn under_continue_a_panic_is_no_failure() {
         let service = million.supervise_with(options, flaky(&Notes::default(), 0), restart);
         assert_eq!(service.call(Break).await, Err(CallError::Panicked));
         assert_eq!(service.call(Note(0)).await, Ok(0));
+    });
+}
+
+#[test]
+fn restarts_are_counted_and_siblings_that_fell_count_theirs() {
+    Million::explore(0..100, async |million| {
+        let mut group = million.supervise_group(Strategy::OneForAll, Restart::new());
+        let members = [0, 1].map(|_| group.add(flaky(&Notes::default(), 0)));
+        let _group = group.start();
+        for restarts in 0..3 {
+            for member in &members {
+                assert_eq!(member.call(Note(0)).await, Ok(restarts));
+                assert_eq!(member.stats().restarts, restarts);
+            }
+            let failing = (million.random() % 2) as usize;
+            assert_eq!(members[failing].call(Break).await, Err(CallError::Panicked));
+            // Until the other one has fallen too.
+            while members[1 - failing].call(Note(0)).await == Ok(restarts) {
+                million.sleep(ms(1)).await;
+            }
+        }
     });
 }
