@@ -441,8 +441,11 @@ fn a_thread_that_the_system_refuses_ends_the_service_and_says_what_to_do() {
         .args(["--exact", "--nocapture"])
         .arg("dedicated::a_thread_that_the_system_refuses_ends_the_service_and_says_what_to_do")
         .env(CHILD, "1")
-        // One heap for all threads: each of its own would reserve as much as 30 stacks.
-        .env("MALLOC_ARENA_MAX", "1");
+        // Large stacks, so that when there is no room for one more there is plenty for all else.
+        .env("RUST_MIN_STACK", (32 << 20).to_string())
+        // One heap for all threads, grown long before it is short: each of its own would reserve as much as two stacks.
+        .env("MALLOC_ARENA_MAX", "1")
+        .env("MALLOC_TOP_PAD_", (16 << 20).to_string());
     let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
