@@ -99,6 +99,7 @@ mod hang;
 mod in_flight;
 mod io;
 mod later;
+mod life;
 mod lives;
 mod mailbox;
 mod managed;

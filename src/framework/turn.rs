@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use super::context::Cx;
 use super::doing::What;
-use super::envelope::{self, Envelope, Replied};
+use super::envelope::{self, Envelope};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, FrameRef, Panic};
+use super::frame::{Finish, FrameRef};
 use super::in_flight::InFlight;
+use super::life::{Done, Life, Started};
 use super::mailbox::{Ending, Next, Readiness};
 use super::service::{PanicPolicy, Service};
 use super::tools::Tools;
@@ -386,40 +387,4 @@ impl Dropped {
         self.messages += more.messages;
         self.handlers += more.handlers;
     }
-}
-
-/// What `on_start` and `on_stop` are called where messages have a type.
-struct Life<S>(PhantomData<fn(S)>);
-
-impl<S: Service> Life<S> {
-    const START: &'static What = &What {
-        service: type_name::<S>,
-        message: || "on_start",
-    };
-    const STOP: &'static What = &What {
-        service: type_name::<S>,
-        message: || "on_stop",
-    };
-}
-
-/// Hears of the end of `on_start`. Its error takes the way of a panic, and is told from one by its type.
-struct Started;
-
-impl Replied<Result<(), StartError>> for Started {
-    fn returned(self, result: Result<(), StartError>) -> Finish {
-        result.map_err(|error| Box::new(error) as Panic)
-    }
-
-    fn panicked(self) {}
-}
-
-/// Hears of the end of `on_stop`.
-struct Done;
-
-impl Replied<()> for Done {
-    fn returned(self, (): ()) -> Finish {
-        Ok(())
-    }
-
-    fn panicked(self) {}
 }
