@@ -19,10 +19,12 @@ mod framework {
     #[cfg(not(million_loom))]
     pub mod brief_lock;
     pub mod doing;
+    pub mod fences;
     pub mod frame;
     pub mod in_flight;
     pub mod mailbox;
     pub mod parker;
+    pub mod slot;
     pub mod sync;
     pub mod ticks;
     pub mod tools;
@@ -42,6 +44,7 @@ mod mailboxes;
 mod parkers;
 mod pools;
 mod services;
+mod slots;
 
 /// Checks `situation` with at most `preemptions` forced switches: bugs that need more are rare, and the number of orders
 /// grows with each by a factor of hundreds.

@@ -322,7 +322,6 @@ impl<S: Service> Cx<S> {
             name: type_name::<S>,
             id: self.id.0,
             exclusive: self.options.max_in_flight == 1,
-            waits: false,
         }
     }
 

@@ -146,6 +146,9 @@ impl<S: Handler<M>, M: Message> Letter<S> for Tell<M> {
     }
 
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+        if self.0.is_stale() {
+            return answer(|| std::future::ready(()), Nobody, blocks);
+        }
         answer(|| S::handle(cx, self.0), Nobody, blocks)
     }
 }

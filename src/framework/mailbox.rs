@@ -31,6 +31,7 @@
 )]
 
 mod inner;
+mod look;
 mod terms;
 
 use std::collections::VecDeque;
@@ -192,11 +193,6 @@ impl<E, R, T> Mailbox<E, R, T> {
         Ok(service)
     }
 
-    /// Whether the service was told to end now.
-    pub(crate) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
-    }
-
     /// Runs `look` if the service rests, and keeps it from waking meanwhile: whoever is in `look` is alone with the service, as
     /// a worker is. What `look` puts into the vector is resumed. A service that does not rest is asked to look after itself at
     /// the next [`Mailbox::exchange`].
@@ -236,43 +232,6 @@ impl<E, R, T> Mailbox<E, R, T> {
         }
         inner.inspect = true;
         self.pick_up(&mut inner)
-    }
-
-    /// Whether the service was told to end, and all that it accepted has been started.
-    ///
-    /// # Safety
-    ///
-    /// The caller has the service.
-    pub(crate) unsafe fn is_drained(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.ending != Ending::No
-            && inner.queue.is_empty()
-            && self.with_hand(|hand| hand.messages.is_empty())
-    }
-
-    /// Whether the service has ended and been cleared.
-    pub(crate) fn is_over(&self) -> bool {
-        self.inner.lock().over
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.inner.lock().ending != Ending::No
-    }
-
-    /// Messages queued or in hand and not started.
-    pub(crate) fn len(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.queue.len() + self.unstarted.load(Ordering::Relaxed) as usize
-    }
-
-    pub(crate) fn fill(&self) -> Fill {
-        let inner = self.inner.lock();
-        let queued = inner.queue.len() + self.unstarted.load(Ordering::Relaxed) as usize;
-        Fill {
-            queued,
-            high_water: queued.max(inner.high_water as usize),
-            buffered: inner.queue.capacity() + inner.hand_capacity as usize,
-        }
     }
 
     /// The handler that woke the service, to be resumed before all else.

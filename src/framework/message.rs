@@ -22,4 +22,32 @@
 pub trait Message: Send + 'static {
     /// What the handler answers.
     type Reply: Send + 'static;
+
+    /// Whether it is of no use any more: asked just before the handler would begin, and one that was only told is then dropped instead. What has a caller who
+    /// waits for the reply is always handled.
+    ///
+    /// For those who promise that nothing comes after a certain moment, although messages may still wait in a mailbox then. It must be
+    /// quick, and must not panic.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// use million::framework::Message;
+    ///
+    /// struct News {
+    ///     canceled: Arc<AtomicBool>,
+    /// }
+    ///
+    /// impl Message for News {
+    ///     type Reply = ();
+    ///
+    ///     fn is_stale(&self) -> bool {
+    ///         self.canceled.load(Ordering::Acquire)
+    ///     }
+    /// }
+    /// ```
+    fn is_stale(&self) -> bool {
+        false
+    }
 }

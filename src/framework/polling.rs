@@ -105,7 +105,7 @@ impl<S: Service> Turn<'_, S> {
 
     pub(crate) fn end_poll(&mut self) {
         if self.cx.options.max_in_flight == 1 {
-            self.runner.waits |= Running::here().is_some_and(|here| here.waits);
+            self.runner.waits |= Running::has_noted_wait();
         }
         self.tools.run.polls += 1;
         if self.tools.run.polls >= self.tools.run.most {

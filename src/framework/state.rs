@@ -40,36 +40,42 @@ pub(crate) struct Running {
     pub(crate) id: u64,
     /// It handles one message at a time, from beginning to end.
     pub(crate) exclusive: bool,
+}
+
+/// A thread's stay with a service.
+struct Stay {
+    running: Running,
     /// Its handler has begun to wait for a call that may close a circle (see `call_cycle.rs`).
-    pub(crate) waits: bool,
+    waits: Cell<bool>,
 }
 
 impl Running {
-    const NOTHING: Self = Self {
-        key: ptr::null(),
-        name: || "",
-        id: 0,
-        exclusive: false,
-        waits: false,
-    };
-
     /// The service whose handler asks.
     pub(crate) fn here() -> Option<Self> {
-        let running = RUNNING.get();
-        (!running.key.is_null()).then_some(running)
+        Stay::here(|stay| stay.running)
     }
 
     /// The handler that asks has begun to wait for such a call.
     pub(crate) fn note_wait() {
-        let mut running = RUNNING.get();
-        running.waits = true;
-        RUNNING.set(running);
+        Stay::here(|stay| stay.waits.set(true));
+    }
+
+    /// Whether it has.
+    pub(crate) fn has_noted_wait() -> bool {
+        Stay::here(|stay| stay.waits.get()) == Some(true)
+    }
+}
+
+impl Stay {
+    fn here<R>(f: impl FnOnce(&Self) -> R) -> Option<R> {
+        // SAFETY: it is null, or lies in a frame of this thread's stack that takes it back before it ends.
+        unsafe { RUNNING.get().as_ref() }.map(f)
     }
 }
 
 thread_local! {
-    /// What this thread is just running.
-    static RUNNING: Cell<Running> = const { Cell::new(Running::NOTHING) };
+    /// What this thread is just running. One word, because it is set twice a turn.
+    static RUNNING: Cell<*const Stay> = const { Cell::new(ptr::null()) };
 }
 
 pub(crate) struct StateCell<S> {
@@ -95,24 +101,26 @@ impl<S> StateCell<S> {
         ptr::from_ref(self).cast()
     }
 
-    /// Marks this thread as the one that runs the service, until the mark is dropped.
+    /// Runs `f` with this thread marked as the one that runs the service.
     ///
     /// # Safety
     ///
-    /// The caller runs the service, and nobody else does: its mailbox has scheduled it and does not let it rest. `running`
-    /// describes it.
-    pub(crate) unsafe fn enter(&self, running: Running) -> Entered<'_> {
+    /// The caller runs the service, and nobody else does: its mailbox has scheduled it and does not let it rest, unless `f` does
+    /// nothing with the state after that. `running` describes it.
+    pub(crate) unsafe fn entered<R>(&self, running: Running, f: impl FnOnce() -> R) -> R {
         debug_assert_eq!(running.key, self.key(), "a service is entered as itself");
-        Entered {
-            before: RUNNING.replace(running),
-            _cell: PhantomData,
-        }
+        let stay = Stay {
+            running,
+            waits: Cell::new(false),
+        };
+        let _left = Leave(RUNNING.replace(&raw const stay));
+        f()
     }
 
     /// Lends the state. Panics when it is lent already, and on a thread that does not run the service.
     pub(crate) fn lend(&self, service: &'static str) -> StateGuard<'_, S> {
         assert!(
-            RUNNING.get().key == self.key(),
+            Running::here().is_some_and(|running| running.key == self.key()),
             "the state of {service} was asked for outside its handlers: a handler reaches it on the worker that runs it; from another thread \
              or task send the service a message"
         );
@@ -155,22 +163,19 @@ impl<S> StateCell<S> {
     ///
     /// # Safety
     ///
-    /// As for [`StateCell::enter`], and no guard lives.
+    /// As for [`StateCell::entered`], and no guard lives.
     pub(crate) unsafe fn take(&self) -> Option<S> {
         // SAFETY: the caller's promise.
         unsafe { (*self.state.get()).take() }
     }
 }
 
-/// While it lives, this thread is the one that runs the service.
-pub(crate) struct Entered<'a> {
-    before: Running,
-    _cell: PhantomData<&'a ()>,
-}
+/// Puts back what the thread ran before.
+struct Leave(*const Stay);
 
-impl Drop for Entered<'_> {
+impl Drop for Leave {
     fn drop(&mut self) {
-        RUNNING.set(self.before);
+        RUNNING.set(self.0);
     }
 }
 

@@ -107,9 +107,9 @@ impl<S: Service> Turn<'_, S> {
             // SAFETY: whoever has the service is alone with the runner: the mailbox gives it to one at a time. Handlers have no
             // way to reach the runner.
             let runner = unsafe { &mut *runner };
-            // SAFETY: this thread runs the service, until `f` returns.
-            let _entered = unsafe { cx.state.enter(cx.running()) };
-            f(&mut Turn { cx, runner, tools })
+            let turn = || f(&mut Turn { cx, runner, tools });
+            // SAFETY: this thread runs the service, until `f` returns or lets it go.
+            unsafe { cx.state.entered(cx.running(), turn) }
         })
     }
 

@@ -14,34 +14,39 @@
 //! - While any worker is awake, one parked worker is the *watcher*: it looks every half millisecond for a service that lies
 //!   behind a long handler. A thief never takes a lone service whose worker is about to run it: that would make pairs
 //!   of services cross cores for ever. It takes one only if no turn has ended between two of its looks, and half of a
-//!   queue that held two or more at both. Services that have nothing to do with each other then stay apart; those that
+//!   queue that held two or more at both, or at many more if their turns are shorter than the crossing. Services that have nothing to do with each other then stay apart; those that
 //!   talk to each other gather again where they meet, and that is cheaper for them.
 //! - When nothing has happened for twenty looks, the watcher sleeps too: an idle pool uses no processor time.
 //!
 //! Promise: a task that was scheduled is run by some worker, unless the pool is closed first.
+#![allow(
+    unsafe_code,
+    reason = "a worker's run queue is partly its own, which the compiler cannot see"
+)]
 
+mod current;
+mod run_queue;
 mod watch;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::doing::{Doing, Poll};
+use super::fences;
 use super::parker::Parker;
-use super::sync::{
-    BriefLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread_local,
-};
+use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::ticks::{self, ABOUT_100_US};
 use super::tools::Tools;
+use run_queue::{Next, RunQueue};
 use watch::{NO_WATCHER, Watch};
 
 /// A queue is shared at once when its turns will take longer than this (some 100 µs): ten times what waking a thread and
 /// warming another cache cost. One that stays is shared by the watcher, however short its turns.
 const SHARED: u64 = ABOUT_100_US;
+
+/// A service that is moved has its cache lines fetched from another core (some 0.5 µs), and what it frees there goes back to this one's part of
+/// the heap. Two workers are not through sooner than one with turns that are shorter.
+const CROSSING: u64 = ABOUT_100_US / 200;
 
 /// The measured length of turns moves by one in so many parts towards each new turn.
 const SMOOTHING: u64 = 8;
@@ -79,7 +84,7 @@ pub(crate) struct Pool {
 /// On cache lines of its own: what one worker writes all the time must not slow the others.
 #[repr(align(128))]
 struct Worker {
-    queue: BriefLock<VecDeque<Arc<dyn Run>>>,
+    queue: RunQueue<Arc<dyn Run>>,
     parker: Parker,
     /// Set by the worker before its last look for work; whoever clears it has claimed the worker and wakes it.
     parked: AtomicBool,
@@ -90,24 +95,15 @@ struct Worker {
     doing: Arc<Doing>,
 }
 
-thread_local! {
-    /// The worker that this thread is.
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-}
-
-struct Current {
-    pool: Arc<Pool>,
-    index: usize,
-}
-
 impl Pool {
     /// Panics if `workers` is 0.
     pub(crate) fn new(workers: usize) -> Self {
         assert!(workers > 0, "a pool needs at least 1 worker, got 0");
+        fences::prepare();
         Self {
             workers: (0..workers)
                 .map(|_| Worker {
-                    queue: BriefLock::new(VecDeque::new()),
+                    queue: RunQueue::new(),
                     parker: Parker::new(),
                     parked: AtomicBool::new(false),
                     turns: AtomicUsize::new(0),
@@ -164,7 +160,7 @@ impl Pool {
 
     /// Queues `task` for a turn.
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
-        match self.current() {
+        match current::index_in(self) {
             Some(index) => self.keep(index, task),
             None => self.inject(task),
         }
@@ -172,25 +168,23 @@ impl Pool {
 
     /// Whether this thread is a worker that services share, and must not block.
     pub(crate) fn is_worker_thread() -> bool {
-        CURRENT.with(|current| {
-            let current = current.borrow();
-            current.as_ref().is_some_and(|here| !here.pool.may_block)
-        })
+        current::is_shared()
     }
 
     /// Queues `task` on the worker that this thread is, if that is one of the pool at `address`. For those who hold nothing
     /// but the task, with which the pool itself may go.
+    #[inline]
     pub(crate) fn schedule_here<T: Run + 'static>(
         address: *const Self,
         task: Arc<T>,
     ) -> Result<(), Arc<T>> {
-        CURRENT.with(|current| match &*current.borrow() {
-            Some(here) if ptr::eq(Arc::as_ptr(&here.pool), address) => {
-                here.pool.keep(here.index, task);
-                Ok(())
+        let mut task = Some(task);
+        current::here(address, |pool, index| {
+            if let Some(task) = task.take() {
+                pool.keep(index, task);
             }
-            _ => Err(task),
-        })
+        });
+        task.map_or(Ok(()), Err)
     }
 
     /// Lets the workers go once they have nothing to run. What is scheduled from now on may never run.
@@ -204,11 +198,7 @@ impl Pool {
 
     /// The life of worker `index`, on a thread of its own, until the pool is closed.
     pub(crate) fn work(self: &Arc<Self>, index: usize) {
-        let here = Current {
-            pool: Arc::clone(self),
-            index,
-        };
-        CURRENT.with(|current| current.replace(Some(here)));
+        let _entered = current::enter(self, index);
         let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
         let mut watch = Watch::new(self.workers.len());
         let mut rested = false;
@@ -240,15 +230,6 @@ impl Pool {
                 self.run(index, task, &mut tools);
             }
         }
-        CURRENT.with(|current| current.replace(None));
-    }
-
-    fn current(&self) -> Option<usize> {
-        CURRENT.with(|current| {
-            let current = current.borrow();
-            let here = current.as_ref()?;
-            ptr::eq(Arc::as_ptr(&here.pool), self).then_some(here.index)
-        })
     }
 
     fn run(&self, index: usize, task: Arc<dyn Run>, tools: &mut Tools) {
@@ -259,6 +240,8 @@ impl Pool {
         me.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
         let took = tools.stamp.saturating_sub(begun);
         let turn = me.turn.load(Ordering::Relaxed);
+        // One long turn among many short ones says little of those that are queued.
+        let took = took.min(SMOOTHING * turn.max(SMOOTHING));
         me.turn.store(
             turn - turn / SMOOTHING + took / SMOOTHING,
             Ordering::Relaxed,
@@ -269,13 +252,13 @@ impl Pool {
     }
 
     /// Queues `task` on the worker that this thread is.
+    #[inline]
     fn keep(&self, index: usize, task: Arc<dyn Run>) {
-        let queued = {
-            let mut queue = self.workers[index].queue.lock();
-            queue.push_back(task);
-            queue.len()
-        };
         let me = &self.workers[index];
+        // SAFETY: this thread has entered the pool as this worker, which one thread does.
+        let Some(queued) = (unsafe { me.queue.keep(task) }) else {
+            return;
+        };
         // The second question costs a look at the clock, so it is asked now and then only; the watcher asks it too.
         if me.is_worth_sharing(queued)
             || (queued.is_multiple_of(LOOK_AT_CLOCK) && me.is_held_up(queued))
@@ -293,16 +276,12 @@ impl Pool {
             .chain((watcher < count).then_some(watcher))
             .find(|index| self.workers[*index].claim());
         if let Some(index) = parked {
-            self.workers[index].queue.lock().push_back(task);
+            self.workers[index].queue.push(task);
             self.workers[index].parker.unpark();
             return;
         }
         let index = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        let queued = {
-            let mut queue = self.workers[index].queue.lock();
-            queue.push_back(task);
-            queue.len()
-        };
+        let queued = self.workers[index].queue.push(task);
         // It may have parked since; its last look takes the queue's lock after it set `parked`, so either it sees the
         // task or this sees that it is parked.
         if self.workers[index].claim() {
@@ -319,7 +298,7 @@ impl Pool {
     /// that whoever woke them comes to schedule only now. A turn is all that they need to end.
     fn finish(&self, index: usize) {
         let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
-        while let Some(task) = self.own_task(index) {
+        while let Some(task) = self.workers[index].queue.pop() {
             drop(task.run(&mut tools));
         }
     }
@@ -330,8 +309,11 @@ impl Pool {
         }
     }
 
+    /// What the worker that this thread is runs next.
+    #[inline]
     fn own_task(&self, index: usize) -> Option<Arc<dyn Run>> {
-        self.workers[index].queue.lock().pop_front()
+        // SAFETY: as in `keep`.
+        unsafe { self.workers[index].queue.take() }
     }
 
     fn others(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
@@ -342,7 +324,7 @@ impl Pool {
     /// Takes the older half of the first queue that is worth it.
     fn steal_half(&self, index: usize) -> Option<Arc<dyn Run>> {
         self.others(index).find_map(|victim| {
-            self.steal_from(index, victim, |worker, queued| {
+            self.steal_from(index, victim, Next::IsRunSoon, |worker, queued| {
                 worker.is_worth_sharing(queued) || worker.is_held_up(queued)
             })
         })
@@ -352,19 +334,18 @@ impl Pool {
         &self,
         index: usize,
         victim: usize,
+        next: Next,
         worth_it: impl FnOnce(&Worker, usize) -> bool,
     ) -> Option<Arc<dyn Run>> {
-        let mut loot = {
-            let mut queue = self.workers[victim].queue.lock();
-            if !worth_it(&self.workers[victim], queue.len()) {
-                return None;
-            }
-            let half = queue.len().div_ceil(2);
-            queue.drain(..half).collect::<VecDeque<_>>()
-        };
+        let victim = &self.workers[victim];
+        let mut loot = victim
+            .queue
+            .steal_half(next, victim.most_to_steal(), |queued| {
+                worth_it(victim, queued)
+            });
         let first = loot.pop_front();
         if !loot.is_empty() {
-            self.workers[index].queue.lock().append(&mut loot);
+            self.workers[index].queue.append(&mut loot);
         }
         first
     }
@@ -372,7 +353,7 @@ impl Pool {
     /// Drops what is queued. For after the workers are gone: queued services would keep the pool alive, and it them.
     pub(crate) fn clear(&self) {
         for worker in &self.workers {
-            let left = std::mem::take(&mut *worker.queue.lock());
+            let left = worker.queue.clear();
             drop(left);
         }
     }
@@ -382,7 +363,23 @@ impl Worker {
     /// Whether what is queued will take long enough for a second worker to help.
     fn is_worth_sharing(&self, queued: usize) -> bool {
         let turn = self.turn.load(Ordering::Relaxed);
-        queued >= 2 && (cfg!(million_loom) || turn.saturating_mul(queued as u64) >= SHARED)
+        let pays = self.pays_for_crossing() && turn.saturating_mul(queued as u64) >= SHARED;
+        queued >= 2 && (cfg!(million_loom) || pays)
+    }
+
+    /// Whether turns here are long enough that moving a service is worth it.
+    fn pays_for_crossing(&self) -> bool {
+        self.turn.load(Ordering::Relaxed) >= CROSSING
+    }
+
+    /// A thief takes turns that are shorter than the crossing only while they lie behind a long handler: no more at a time
+    /// than it can do in some 100 µs, so that both do not go on with them, at cross purposes, when the handler is over.
+    fn most_to_steal(&self) -> usize {
+        if self.pays_for_crossing() {
+            return usize::MAX;
+        }
+        let turn = self.turn.load(Ordering::Relaxed).max(1);
+        usize::try_from(SHARED / turn).unwrap_or(usize::MAX)
     }
 
     /// Whether the handler that runs here has been at it for so long that others should not wait for it.

@@ -26,6 +26,7 @@ mod pool;
 mod replies;
 mod service_pool;
 mod shutdown;
+mod stale;
 mod state;
 mod streams;
 mod supervised_life;

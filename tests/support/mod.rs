@@ -1,4 +1,8 @@
 //! Helpers that the test binaries share.
 
+pub(crate) mod cluster;
+pub(crate) mod link;
+mod member;
+mod origin;
 pub(crate) mod proxy;
 pub(crate) mod real_etcd;

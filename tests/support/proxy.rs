@@ -1,34 +1,57 @@
-//! A TCP proxy that can be cut: what is connected is closed, and what connects is closed at once, until it is mended.
+//! A TCP proxy before a server, whose [`Link`] a test damages and mends.
 
 // Every test binary compiles this file and uses the part that it needs.
 #![allow(dead_code)]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// A proxy on a free loopback port. It ends with its handle.
+use super::link::Link;
+
+/// A proxy on a free loopback port: its link, and where that begins. It ends with its handle.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    link: Arc<Mutex<Option<CancellationToken>>>,
+    link: Link,
+    connections: Arc<AtomicUsize>,
     end: CancellationToken,
 }
 
 impl Proxy {
     /// Begins to pass connections on to `target`. To be called in a tokio runtime.
     pub(crate) async fn start(target: SocketAddr) -> Self {
+        let link = Link::new();
+        let all = link.clone();
+        let mut proxy = Self::start_with(target, move |_, _| Some(all.clone())).await;
+        proxy.link = link;
+        proxy
+    }
+
+    /// As [`start`](Self::start), with a link for each connection: `link_of` chooses it by the addresses that connects and that is
+    /// connected to, or refuses with `None`.
+    pub(super) async fn start_with(
+        target: SocketAddr,
+        link_of: impl Fn(SocketAddr, SocketAddr) -> Option<Link> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let link = Arc::new(Mutex::new(Some(CancellationToken::new())));
+        let connections = Arc::new(AtomicUsize::new(0));
         let end = CancellationToken::new();
-        let passing = pass(listener, target, Arc::clone(&link));
+        let choose = move |from| link_of(from, address);
+        let passing = pass(listener, target, choose, Arc::clone(&connections));
         let ended = end.clone();
         tokio::spawn(async move { ended.run_until_cancelled(passing).await });
-        Self { address, link, end }
+        Self {
+            address,
+            link: Link::new(),
+            connections,
+            end,
+        }
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -36,19 +59,18 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Closes every connection, and those that come.
-    pub(crate) fn cut(&self) {
-        if let Some(link) = self.link.lock().unwrap().take() {
-            link.cancel();
-        }
+    /// How many connections go through it now.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
+}
 
-    /// Passes new connections on again.
-    pub(crate) fn mend(&self) {
-        self.link
-            .lock()
-            .unwrap()
-            .get_or_insert_with(CancellationToken::new);
+/// To a test a proxy is its link.
+impl Deref for Proxy {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
     }
 }
 
@@ -61,24 +83,40 @@ impl Drop for Proxy {
 async fn pass(
     listener: TcpListener,
     target: SocketAddr,
-    link: Arc<Mutex<Option<CancellationToken>>>,
+    link_of: impl Fn(SocketAddr) -> Option<Link> + Send,
+    count: Arc<AtomicUsize>,
 ) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((mut from, _)) = listener.accept().await else {
+        let Ok((client, from)) = listener.accept().await else {
             return;
         };
-        let Some(link) = link.lock().unwrap().clone() else {
+        while connections.try_join_next().is_some() {}
+        let Some(admission) = link_of(from).and_then(|link| link.admit()) else {
             continue;
         };
+        let counted = Counted::new(&count);
         connections.spawn(async move {
-            let Ok(mut to) = TcpStream::connect(target).await else {
-                return;
-            };
-            from.set_nodelay(true).unwrap();
-            to.set_nodelay(true).unwrap();
-            let copying = copy_bidirectional(&mut from, &mut to);
-            drop(link.run_until_cancelled(copying).await);
+            let _counted = counted;
+            if let Ok(server) = TcpStream::connect(target).await {
+                admission.carry(client, server).await;
+            }
         });
+    }
+}
+
+/// One more connection, as long as it is there.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,13 +10,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const ETCD: &str = "/usr/bin/etcd";
+pub(super) const ETCD: &str = "/usr/bin/etcd";
 
 /// A healthy start takes half a second on a quiet machine; builds and other tests may share this one.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -27,8 +28,47 @@ const POLL: Duration = Duration::from_millis(10);
 /// Another process may take a port between its choice and its use; thrice in a row is no accident.
 const START_ATTEMPTS: u32 = 3;
 
+/// The release to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EtcdVersion {
+    /// Debian's `etcd-server`.
+    V3_4,
+    /// What `tools/etcd-3.5` fetches, or the program that `MILLION_ETCD_3_5` names.
+    V3_5,
+}
+
+impl EtcdVersion {
+    /// Where its program is.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, with what to do: a test that was skipped would look like one that passed.
+    pub(crate) fn program(self) -> PathBuf {
+        let (program, advice) = match self {
+            Self::V3_4 => (
+                PathBuf::from(ETCD),
+                "install it with `apt-get install etcd-server etcd-client`",
+            ),
+            Self::V3_5 => (
+                std::env::var_os("MILLION_ETCD_3_5").map_or_else(
+                    || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/etcd-3.5/etcd"),
+                    PathBuf::from,
+                ),
+                "run `tools/etcd-3.5`, which fetches it, or name an etcd 3.5 in MILLION_ETCD_3_5",
+            ),
+        };
+        assert!(
+            program.exists(),
+            "the tests against a real etcd need {}, which is missing: {advice}",
+            program.display()
+        );
+        program
+    }
+}
+
 /// A running etcd.
 pub(crate) struct RealEtcd {
+    program: PathBuf,
     client: SocketAddr,
     peer: SocketAddr,
     arguments: Vec<String>,
@@ -44,13 +84,16 @@ impl RealEtcd {
 
     /// Starts one with further command-line arguments and waits until it is healthy.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        assert!(
-            std::path::Path::new(ETCD).exists(),
-            "{ETCD} is missing: the tests against a real etcd need `apt-get install etcd-server etcd-client`"
-        );
+        Self::start_version(EtcdVersion::V3_4, arguments)
+    }
+
+    /// Starts one of a release, with further command-line arguments, and waits until it is healthy.
+    pub(crate) fn start_version(version: EtcdVersion, arguments: &[&str]) -> Self {
+        let program = version.program();
         let mut last = String::new();
         for _ in 0..START_ATTEMPTS {
             let mut etcd = Self {
+                program: program.clone(),
                 client: free_address(),
                 peer: free_address(),
                 arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
@@ -113,7 +156,7 @@ impl RealEtcd {
         let output = File::create(&log).expect("the temporary directory is writable");
         let errors = output.try_clone().expect("a file can be shared");
         let (client, peer) = (self.endpoint(), format!("http://{}", self.peer));
-        let process = Command::new(ETCD)
+        let process = Command::new(&self.program)
             // Settings come from the environment too: those of the machine are none of the tests'.
             .env_clear()
             .args(["--name", "test", "--log-level", "error", "--logger", "zap"])
@@ -157,7 +200,7 @@ impl Drop for RealEtcd {
 }
 
 /// Whether the server says that it is healthy, which it does when it has a leader and commits.
-fn healthy(address: SocketAddr) -> bool {
+pub(super) fn healthy(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -171,7 +214,7 @@ fn healthy(address: SocketAddr) -> bool {
 
 /// An address that is free now. It lies below the ports that the system gives to outgoing connections, so that none
 /// takes it while the server is down for a restart.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     loop {
         let port = rand::random_range(20_000..32_000);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

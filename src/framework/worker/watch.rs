@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::sync::atomic::Ordering;
+use super::run_queue::Next;
 use super::{Pool, Run};
 
 /// How often the watcher looks: a tenth of what a person notices, a hundred times a crossing of cores.
@@ -11,6 +12,12 @@ const WATCH: Duration = Duration::from_micros(500);
 
 /// After so many looks in vain (10 ms) with nobody else awake the watcher sleeps until it is woken.
 const IDLE_LOOKS: usize = 20;
+
+/// A queue is shared that was no shorter than two for so many looks on end …
+const BUSY_LOOKS: u32 = 2;
+
+/// … or for so many (10 ms), if its turns are shorter than a crossing: a burst is over sooner on one core.
+const BUSY_LOOKS_AT_SHORT_TURNS: u32 = 20;
 
 pub(super) const NO_WATCHER: usize = usize::MAX;
 
@@ -32,13 +39,14 @@ impl Pool {
         }
         self.others(index).find_map(|victim| {
             let turns = self.workers[victim].turns.load(Ordering::Relaxed);
-            let queued = self.workers[victim].queue.lock().len();
-            let least = match watch.look(victim, turns, queued) {
+            let queued = self.workers[victim].queue.len();
+            let (least, next) = match watch.look(victim, turns, queued) {
                 Sight::Moves => return None,
-                Sight::Waits => 2,
-                Sight::Stuck => 1,
+                Sight::Waits(looks) if looks >= self.patience_with(victim) => (2, Next::IsRunSoon),
+                Sight::Waits(_) => return None,
+                Sight::Stuck => (1, Next::IsStuck),
             };
-            self.steal_from(index, victim, |_, queued| queued >= least)
+            self.steal_from(index, victim, next, |_, queued| queued >= least)
         })
     }
 
@@ -72,6 +80,14 @@ impl Pool {
         awake
     }
 
+    fn patience_with(&self, victim: usize) -> u32 {
+        if self.workers[victim].pays_for_crossing() {
+            BUSY_LOOKS
+        } else {
+            BUSY_LOOKS_AT_SHORT_TURNS
+        }
+    }
+
     fn someone_else_is_awake(&self, index: usize) -> bool {
         self.others(index)
             .any(|other| !self.workers[other].parked.load(Ordering::SeqCst))
@@ -101,14 +117,15 @@ pub(super) struct Watch {
 #[derive(Clone, Copy)]
 struct Seen {
     turns: usize,
-    waits: bool,
+    /// At so many looks on end there were services that waited for others.
+    waits: u32,
 }
 
 /// How it goes with a worker since the last look.
 enum Sight {
     Moves,
-    /// At both looks there were services that waited for others.
-    Waits,
+    /// At so many looks on end there were services that waited for others.
+    Waits(u32),
     /// No turn has ended.
     Stuck,
 }
@@ -117,7 +134,7 @@ impl Watch {
     pub(super) fn new(workers: usize) -> Self {
         let nothing = Seen {
             turns: usize::MAX,
-            waits: false,
+            waits: 0,
         };
         Self {
             looks: 0,
@@ -126,15 +143,17 @@ impl Watch {
     }
 
     fn look(&mut self, worker: usize, turns: usize, queued: usize) -> Sight {
-        let now = Seen {
-            turns,
-            waits: queued >= 2,
+        let before = self.seen[worker];
+        let waits = if queued >= 2 {
+            before.waits.saturating_add(1)
+        } else {
+            0
         };
-        let before = std::mem::replace(&mut self.seen[worker], now);
+        self.seen[worker] = Seen { turns, waits };
         if before.turns == turns {
             Sight::Stuck
-        } else if before.waits && now.waits {
-            Sight::Waits
+        } else if waits > 0 {
+            Sight::Waits(waits)
         } else {
             Sight::Moves
         }
