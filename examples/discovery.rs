@@ -59,11 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             address: "127.0.0.1:7000".to_owned(),
             metadata: BTreeMap::from([("node_id".to_owned(), "one".to_owned())]),
         };
-        let register = Register {
-            key: format!("/services/demo/{}", record.address),
-            value: record.to_value(),
-            ttl: Duration::from_secs(10),
-        };
+        let key = format!("/services/demo/{}", record.address);
+        let register = Register::new(key, record.to_value(), Duration::from_secs(10));
         let registration = etcd.call(register).await??;
         println!("{}", told.recv().await.ok_or("the lookout has ended")?);
         registration.unregister().await?;

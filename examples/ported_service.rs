@@ -9,8 +9,6 @@
     reason = "an example shows what it does"
 )]
 
-#[path = "ported_service/configuration.rs"]
-mod configuration;
 #[path = "ported_service/failure.rs"]
 mod failure;
 #[path = "ported_service/steps.rs"]
@@ -22,13 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use million::etcd_service::settings::EtcdSettings;
-use million::etcd_service::{Delete, Etcd, Node, NodeDown, NodeUp, Synchronized, WatchEvent};
+use million::etcd_service::{
+    ConfigChangeEvent, Delete, Etcd, Node, NodeDown, NodeUp, RegistrationEvent, Synchronized,
+    WatchEvent,
+};
 use million::framework::settings::Settings;
 use million::framework::{Cx, Handle, Handler, Message, Million, Service, StartError};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
-use configuration::{ConfigChanged, Configuration};
 use failure::Failure;
 use steps::Trial;
 
@@ -50,7 +50,6 @@ struct TestSettings {
 struct EtcdTest {
     settings: TestSettings,
     etcd: Handle<Etcd>,
-    configuration: Handle<Configuration>,
     hear: mpsc::Sender<Heard>,
     /// Held by a step from beginning to end, across its awaits, so steps run one after the other: this is what the C++
     /// service took a `ServiceLock` for.
@@ -60,23 +59,18 @@ struct EtcdTest {
 /// What came to the service while a step was waiting for it.
 enum Heard {
     Watch(WatchEvent),
-    Config(ConfigChanged),
+    Config(ConfigChangeEvent),
     Up(Node),
     Down(Node),
     Synchronized,
 }
 
 impl EtcdTest {
-    fn new(
-        settings: TestSettings,
-        etcd: Handle<Etcd>,
-        configuration: Handle<Configuration>,
-    ) -> Self {
+    fn new(settings: TestSettings, etcd: Handle<Etcd>) -> Self {
         let (hear, heard) = mpsc::channel(HEARD);
         Self {
             settings,
             etcd,
-            configuration,
             hear,
             heard: Arc::new(Mutex::new(heard)),
         }
@@ -150,8 +144,8 @@ impl Handler<WatchEvent> for EtcdTest {
     }
 }
 
-impl Handler<ConfigChanged> for EtcdTest {
-    async fn handle(cx: &Cx<Self>, change: ConfigChanged) {
+impl Handler<ConfigChangeEvent> for EtcdTest {
+    async fn handle(cx: &Cx<Self>, change: ConfigChangeEvent) {
         hear(cx, Heard::Config(change)).await;
     }
 }
@@ -165,6 +159,13 @@ impl Handler<NodeUp> for EtcdTest {
 impl Handler<NodeDown> for EtcdTest {
     async fn handle(cx: &Cx<Self>, NodeDown(node): NodeDown) {
         hear(cx, Heard::Down(node)).await;
+    }
+}
+
+impl Handler<RegistrationEvent> for EtcdTest {
+    /// What a lost heartbeat was there. The registration is mended without anyone's help.
+    async fn handle(_: &Cx<Self>, event: RegistrationEvent) {
+        tracing::warn!(event.key, ?event.change, "the registration");
     }
 }
 
@@ -196,9 +197,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let million = Million::builder().settings(&settings).build()?;
     let etcd = EtcdSettings::from_document(settings.document())?;
     let etcd = million.spawn(Etcd::new(etcd));
-    let root = format!("{}config/", own.root);
-    let configuration = million.spawn(Configuration::new(root, etcd.clone()));
-    let test = million.spawn(EtcdTest::new(own, etcd, configuration));
+    let test = million.spawn(EtcdTest::new(own, etcd));
     million.register("etcd_test", &test)?;
 
     for step in Step::ALL {

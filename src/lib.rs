@@ -3,8 +3,8 @@
 //! - [`framework`]: each service is single-threaded, runs on a worker pool, and may await inside a handler while its other
 //!   messages go on. Start with [`Million`](framework::Million), [`Service`](framework::Service) and
 //!   [`Handler`](framework::Handler).
-//! - [`etcd_service`]: get, put, watch, leases, registration and discovery as a service; and an etcd in this very process
-//!   for tests and tries.
+//! - [`etcd_service`]: etcd as a service: keys, transactions, watches, leases, locks, elections, registration, discovery and
+//!   configuration; and an etcd in this very process, in memory or with its data in a folder.
 //! - [`services`]: the push manager, and a reference Connect-Node and Controller to run it with.
 //!
 //! ```

@@ -1,9 +1,10 @@
-//! The code under `src/services/generated` is what `proto/` says: made again here, and compared.
+//! The committed generated code is what `proto/` says: made again here, and compared. That of the push manager is under
+//! `src/services/generated`, that of etcd's lock and election services under `src/etcd_service/embedded/generated`.
 //!
 //! `MILLION_UPDATE_GENERATED=1 cargo test --test generated` writes the files in place of comparing them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use million::services::generated::{FILE_DESCRIPTOR_SET, protocol, pubsub};
 use prost::Message;
@@ -19,6 +20,16 @@ const PROTOS: &[&str] = &[
     "pubsub_connect_node.proto",
     "pubsub_controller.proto",
 ];
+const ETCD_PROTOS: &[&str] = &["etcd_lock.proto", "etcd_election.proto"];
+
+/// Messages of etcd for which the client's own types stand.
+const ETCD_CLIENT_TYPES: &[(&str, &str)] = &[
+    (
+        ".etcdserverpb.ResponseHeader",
+        "::etcd_client::proto::PbResponseHeader",
+    ),
+    (".mvccpb.KeyValue", "::etcd_client::proto::PbKeyValue"),
+];
 
 /// Payloads are forwarded to many nodes and users: `Bytes` shares them where a `Vec` would be copied for each.
 const SHARED_PAYLOADS: &[&str] = &[
@@ -33,32 +44,44 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn committed() -> PathBuf {
-    root().join("src/services/generated")
-}
-
-/// Generates everything into `folder`.
-fn generate(folder: &Path) {
-    let compile = |comments: bool| {
-        let mut compiler = protox::Compiler::new([root().join("proto")]).expect("proto/ exists");
-        compiler.include_source_info(comments).include_imports(true);
-        compiler.open_files(PROTOS).expect("the protos compile");
-        compiler
-    };
-    let mut builder = tonic_prost_build::configure()
-        .out_dir(folder)
-        .emit_rerun_if_changed(false);
+/// Generates the push manager's code into `folder`.
+fn generate_services(folder: &Path) {
+    let mut builder = generator(folder);
     for payload in SHARED_PAYLOADS {
         builder = builder.bytes(payload);
     }
     builder
-        .compile_fds(compile(true).file_descriptor_set())
+        .compile_fds(compile(PROTOS, true).file_descriptor_set())
         .expect("the protos generate");
     std::fs::write(
         folder.join("descriptor.bin"),
-        compile(false).encode_file_descriptor_set(),
+        compile(PROTOS, false).encode_file_descriptor_set(),
     )
     .expect("the folder can be written");
+}
+
+/// Generates the servers of etcd's lock and election services into `folder`. Clients have `etcd-client`.
+fn generate_etcd(folder: &Path) {
+    let mut builder = generator(folder).build_client(false);
+    for (message, replacement) in ETCD_CLIENT_TYPES {
+        builder = builder.extern_path(*message, *replacement);
+    }
+    builder
+        .compile_fds(compile(ETCD_PROTOS, true).file_descriptor_set())
+        .expect("the protos generate");
+}
+
+fn compile(protos: &[&str], comments: bool) -> protox::Compiler {
+    let mut compiler = protox::Compiler::new([root().join("proto")]).expect("proto/ exists");
+    compiler.include_source_info(comments).include_imports(true);
+    compiler.open_files(protos).expect("the protos compile");
+    compiler
+}
+
+fn generator(folder: &Path) -> tonic_prost_build::Builder {
+    tonic_prost_build::configure()
+        .out_dir(folder)
+        .emit_rerun_if_changed(false)
 }
 
 /// Everything in `folder` that is generated, by name.
@@ -75,23 +98,24 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-#[test]
-fn the_generated_code_is_what_the_protocols_say() {
+/// Holds what is committed in `folder` against what `generate` makes, or writes it.
+fn hold(folder: &str, generate: fn(&Path)) {
     let fresh = tempfile::tempdir().expect("a temporary folder");
     generate(fresh.path());
     let fresh = files(fresh.path());
+    let committed = root().join(folder);
 
     if std::env::var_os(UPDATE_VARIABLE).is_some() {
-        for name in files(&committed()).keys() {
-            std::fs::remove_file(committed().join(name)).expect("the old file can be removed");
+        for name in files(&committed).keys() {
+            std::fs::remove_file(committed.join(name)).expect("the old file can be removed");
         }
         for (name, content) in &fresh {
-            std::fs::write(committed().join(name), content).expect("the file can be written");
+            std::fs::write(committed.join(name), content).expect("the file can be written");
         }
         return;
     }
 
-    let old = files(&committed());
+    let old = files(&committed);
     let differing: BTreeSet<&String> = fresh
         .keys()
         .chain(old.keys())
@@ -99,8 +123,18 @@ fn the_generated_code_is_what_the_protocols_say() {
         .collect();
     assert!(
         differing.is_empty(),
-        "src/services/generated does not follow proto/: {differing:?}; run `{UPDATE_COMMAND}` and commit the result"
+        "{folder} does not follow proto/: {differing:?}; run `{UPDATE_COMMAND}` and commit the result"
     );
+}
+
+#[test]
+fn the_generated_code_of_the_services_is_what_the_protocols_say() {
+    hold("src/services/generated", generate_services);
+}
+
+#[test]
+fn the_generated_code_of_the_embedded_etcd_is_what_the_protocols_say() {
+    hold("src/etcd_service/embedded/generated", generate_etcd);
 }
 
 #[test]

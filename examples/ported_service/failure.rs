@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use million::etcd_service::EtcdError;
+use million::etcd_service::{ConfigValueError, EtcdError};
 use million::framework::CallError;
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,10 @@ pub(crate) enum Failure {
     Call(#[from] CallError),
     #[error(transparent)]
     Etcd(#[from] EtcdError),
+    #[error(transparent)]
+    Config(#[from] ConfigValueError),
+    #[error("{path} is not set")]
+    Unset { path: &'static str },
     #[error("{what}: expected {expected}, found {found}")]
     Wrong {
         what: &'static str,

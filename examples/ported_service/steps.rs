@@ -1,19 +1,19 @@
 //! The steps of the ported service: every message of the etcd service, with what must come of it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{Either, select, try_join_all};
 use million::etcd_service::{
-    Delete, Discovery, Etcd, Get, Grant, KeepAlive, KeyValue, List, NodeRecord, Put, Register,
-    Revoke, Subscriber, Unwatch, Watch, WatchEvent, WatchKind,
+    ConfigChangeKind, ConfigDelete, ConfigGet, ConfigSet, ConfigUnwatch, ConfigValue, ConfigWatch,
+    Delete, Discovery, Etcd, Get, Grant, KeepAlive, KeyValue, List, Put, Revoke, ServiceDiscover,
+    ServiceHeartbeat, ServiceRegister, ServiceUnregister, Subscriber, Unwatch, Watch, WatchEvent,
+    WatchKind, service_prefix,
 };
 use million::framework::{Cx, Handle};
 use tokio::sync::mpsc;
 
-use crate::configuration::{ConfigChanged, ConfigGet, ConfigSet, ConfigUnwatch, ConfigWatch};
 use crate::failure::{Failure, same};
 use crate::{EtcdTest, Heard};
 
@@ -190,27 +190,24 @@ impl<'a> Trial<'a> {
 
     /// Configuration: get, set, and a watch that tells the old value and the new.
     pub(crate) async fn configuration(&mut self) -> Result<(), Failure> {
-        let configuration = self.cx.state().configuration.clone();
-        let path = || "limits/users".to_owned();
-        let set = |value: &str| {
-            configuration.call(ConfigSet {
-                path: path(),
-                value: value.to_owned(),
-            })
-        };
-        let get = || configuration.call(ConfigGet { path: path() });
+        let etcd = self.etcd.clone();
+        let path = "etcd_test/limits/users";
+        let set = |value: &str| etcd.call(ConfigSet::new(path, value));
+        let value = |text: &str| Some(ConfigValue::new(path, text));
 
-        same("a value that is not set", get().await??, None)?;
+        // Whatever an earlier run has left.
+        etcd.call(ConfigDelete::path(path)).await??;
+        let found = etcd.call(ConfigGet::path(path)).await??;
+        same("a value that is not set", found, None)?;
         set("10").await??;
-        let value = same("the value set", get().await??, Some("10".to_owned()))?;
-        self.say(format_args!("limits/users = {value:?}"));
+        let found = etcd.call(ConfigGet::path(path)).await??;
+        let users: u32 = found.ok_or(Failure::Unset { path })?.parse()?;
+        same("the value set", users, 10)?;
+        self.say(format_args!("{path} = {users}"));
 
         let subscriber = self.cx.handle().recipient();
-        let watch = ConfigWatch {
-            prefix: "limits/".to_owned(),
-            subscriber,
-        };
-        let watch = configuration.call(watch).await??;
+        let watch = ConfigWatch::prefix("etcd_test/limits/", subscriber).changes_only();
+        let watch = etcd.call(watch).await??;
         for (old, new) in [("10", "20"), ("20", "")] {
             set(new).await??;
             let pick = |heard| match heard {
@@ -218,65 +215,61 @@ impl<'a> Trial<'a> {
                 _ => None,
             };
             let change = self.next("a change of configuration", pick).await?;
-            let (old, new) = (Some(old.to_owned()), Some(new.to_owned()));
-            let change = same(
+            same(
                 "a change of configuration",
-                change,
-                ConfigChanged {
-                    path: path(),
-                    old,
-                    new,
-                },
+                (change.kind, change.old, change.new),
+                (ConfigChangeKind::Changed, value(old), value(new)),
             )?;
-            self.say(format_args!(
-                "{} changed from {:?} to {:?}",
-                change.path, change.old, change.new
-            ));
+            self.say(format_args!("{path} changed from {old:?} to {new:?}"));
         }
-        configuration.call(ConfigUnwatch(watch)).await??;
+        etcd.call(ConfigUnwatch(watch)).await??;
         Ok(())
     }
 
-    /// Registers this very service, and discovers it.
+    /// Registers this very service, finds it, and hears of it.
     pub(crate) async fn registry(&mut self) -> Result<(), Failure> {
+        let etcd = self.etcd.clone();
+        let own = self.cx.with(|test| test.settings.clone());
         let me = Subscriber::of(&self.cx.handle());
-        let (own, prefix) = self
-            .cx
-            .with(|test| (test.settings.clone(), test.key("services/")));
-        let discovery = Discovery::new(self.etcd.clone(), prefix.as_str(), me);
-        let discovery = self.cx.services().spawn(discovery);
+        let discovery = Discovery::new(etcd.clone(), service_prefix(&own.name), me);
+        let discovery = self.cx.services().spawn(discovery.with_tag("ported"));
         let pick = |heard| matches!(heard, Heard::Synchronized).then_some(());
         self.next("the end of the snapshot", pick).await?;
 
-        let record = NodeRecord {
-            address: format!("{}:{}", own.address, own.port),
-            metadata: BTreeMap::from([("tags".to_owned(), "test,ported".to_owned())]),
-        };
-        let register = Register {
-            key: format!("{prefix}{}/{}", own.name, record.address),
-            value: record.to_value(),
-            ttl: Duration::from_secs(10),
-        };
-        let registration = self.etcd.call(register).await??;
+        let service = ServiceRegister::new(own.name.as_str(), own.address.as_str(), own.port)
+            .tags(["test", "ported"])
+            .ttl(Duration::from_secs(10))
+            .notify(self.cx.handle().recipient());
+        // A port that keeps the lease id, as it did, detaches the registration. To hold it as a value is better: it
+        // goes with what holds it.
+        let lease = etcd.call(service).await??.detach();
         let pick = |heard| match heard {
             Heard::Up(node) => Some(node),
             _ => None,
         };
         let node = self.next("the registered service", pick).await?;
-        same(
-            "the registered service",
-            (&node.address, &node.metadata),
-            (&record.address, &record.metadata),
-        )?;
-        self.say(format_args!("up: {} {:?}", node.address, node.metadata));
+        let address = format!("{}:{}", own.address, own.port);
+        same("the registered service", &node.address, &address)?;
+        self.say(format_args!("up: {} {:?}", node.address, node.tags()));
 
-        registration.unregister().await?;
+        let name = own.name.as_str();
+        let found = etcd.call(ServiceDiscover::name(name).tag("test")).await??;
+        let found: Vec<_> = found.into_iter().map(|found| found.address).collect();
+        same("the services found", found, vec![address.clone()])?;
+        let found = etcd
+            .call(ServiceDiscover::name(name).tag("other"))
+            .await??;
+        same("the services of another tag", found, Vec::new())?;
+        let left = etcd.call(ServiceHeartbeat { lease }).await??;
+        self.say(format_args!("alive for {left:?} more"));
+
+        etcd.call(ServiceUnregister { lease }).await??;
         let pick = |heard| match heard {
             Heard::Down(node) => Some(node),
             _ => None,
         };
         let node = self.next("the service that left", pick).await?;
-        same("the service that left", &node.address, &record.address)?;
+        same("the service that left", &node.address, &address)?;
         self.say(format_args!("down: {}", node.address));
         discovery.stop().await;
         Ok(())

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use million::etcd_service::embedded::EmbeddedOptions;
 
 /// Services as message handlers, an etcd service, and a push manager built on both.
 #[derive(Debug, Parser)]
@@ -30,7 +31,7 @@ pub(crate) enum Command {
     ConnectNode(ConnectNodeFlags),
     /// Run a reference Controller: who is in which room
     Controller(ControllerFlags),
-    /// Run an etcd in memory, for tests and tries: it keeps nothing on disk
+    /// Run an etcd of one member: in memory, or with its data in a folder
     Etcd(EtcdFlags),
     /// Run everything in this process on free ports, with users, and push to them
     Demo(DemoFlags),
@@ -113,6 +114,15 @@ pub(crate) struct EtcdFlags {
     /// Where clients connect, port 0 for a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2379")]
     pub(crate) listen: SocketAddr,
+    /// Folder for its data, which is made if it is missing [default: none, all keys are gone when it stops]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Do not force each write onto the disk: faster, and safe when the process is killed, but not when the machine fails
+    #[arg(long, requires = "data_dir")]
+    pub(crate) no_fsync: bool,
+    /// Write the file anew when it has grown by so many bytes and to twice of what it began with
+    #[arg(long, value_name = "BYTES", requires = "data_dir", default_value_t = EmbeddedOptions::DEFAULT_REWRITE_BYTES)]
+    pub(crate) rewrite_bytes: u64,
 }
 
 #[derive(Debug, Args)]

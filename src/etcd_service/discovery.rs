@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::discovery_table::{Notice, Table};
+use super::node_record::tags;
 use super::service::Etcd;
 use super::watch::{Unwatch, Watch, WatchEvent, WatchId, WatchKind};
 use crate::framework::{Cx, Handle, Handler, Io, Message, Recipient, Service, StartError};
@@ -19,6 +20,13 @@ pub struct Node {
     pub address: String,
     /// What it tells of itself, such as `node_id` and `protocol`. Empty for a bare address.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Node {
+    /// Its tags, as [`NodeRecord::tags`](super::NodeRecord::tags) reads them.
+    pub fn tags(&self) -> Vec<String> {
+        tags(&self.metadata)
+    }
 }
 
 /// A node has registered, or its registration has changed.
@@ -134,6 +142,23 @@ impl Discovery {
             guard: None,
         }
     }
+
+    /// Tells only of nodes that have `tag`. One whose record changes so that it has it no more is told down. Given several
+    /// times, nodes must have all of them.
+    ///
+    /// ```
+    /// use million::etcd_service::{Discovery, Etcd, Subscriber};
+    /// use million::framework::Handle;
+    ///
+    /// fn fresh(etcd: Handle<Etcd>, subscriber: Subscriber) -> Discovery {
+    ///     Discovery::new(etcd, "/services/shop/", subscriber).with_tag("fresh")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
+        self.table.want(tag.into());
+        self
+    }
 }
 
 impl Service for Discovery {
@@ -190,7 +215,7 @@ impl Handler<WatchEvent> for Discovery {
         let (notices, problem) = cx.with(|discovery| match event.kind {
             WatchKind::Put => discovery.table.put(&event.key, &event.value),
             WatchKind::Delete => (discovery.table.delete(&event.key), None),
-            WatchKind::Synchronized => (Vec::new(), None),
+            WatchKind::Synchronized | WatchKind::Refused => (Vec::new(), None),
         });
         if let Some(problem) = problem {
             tracing::warn!(

@@ -16,9 +16,16 @@ pub(super) enum Notice {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     nodes: BTreeMap<Vec<u8>, Node>,
+    /// The tags that a node must have to be told.
+    wanted: Vec<String>,
 }
 
 impl Table {
+    /// Tells only of nodes that have this tag, from now on.
+    pub(super) fn want(&mut self, tag: String) {
+        self.wanted.push(tag);
+    }
+
     /// A key has this value now. The error tells what is wrong with a record that is skipped; a node that was up under its
     /// key is not any more.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> (Vec<Notice>, Option<String>) {
@@ -26,6 +33,14 @@ impl Table {
             Ok(node) => node,
             Err(problem) => return (self.delete(key), Some(problem)),
         };
+        let tags = if self.wanted.is_empty() {
+            Vec::new()
+        } else {
+            node.tags()
+        };
+        if !self.wanted.iter().all(|wanted| tags.contains(wanted)) {
+            return (self.delete(key), None);
+        }
         match self.nodes.insert(key.to_vec(), node.clone()) {
             Some(before) if before == node => (Vec::new(), None),
             Some(before) => (vec![Notice::Down(before), Notice::Up(node)], None),
@@ -122,6 +137,19 @@ mod tests {
                 prop_assert_eq!(&up, &valid);
             }
         }
+    }
+
+    #[test]
+    fn a_node_without_the_wanted_tags_is_as_good_as_gone() {
+        let mut table = Table::default();
+        table.want("a".to_owned());
+        table.want("b".to_owned());
+        let record = |tags: &str| format!(r#"{{"Addr":"a:1","Metadata":{{"tags":"{tags}"}}}}"#);
+        let mut notices = |tags: &str| table.put(b"/n/1", record(tags).as_bytes()).0;
+        assert_eq!(notices("a"), []);
+        assert!(matches!(notices("b,a")[..], [Notice::Up(_)]));
+        assert!(matches!(notices("b")[..], [Notice::Down(_)]));
+        assert_eq!(notices(""), []);
     }
 
     #[test]

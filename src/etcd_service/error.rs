@@ -21,7 +21,7 @@ pub enum EtcdError {
     },
     /// No answer came in time. Only reads end so: a write whose answer is missing has an unknown outcome.
     #[error(
-        "could not {what} at {endpoint}: {reason}; try again, or raise etcd.request_timeout if etcd is that slow"
+        "could not {what} at {endpoint}: {reason}; try again, or give it more time (a request has etcd.request_timeout)"
     )]
     TimedOut {
         /// What was tried.
@@ -41,6 +41,42 @@ pub enum EtcdError {
         /// The endpoint.
         endpoint: String,
         /// What etcd said.
+        reason: String,
+    },
+    /// The two ends of a connection do not trust each other, or only one of them speaks TLS. Nothing was written.
+    #[error(
+        "could not {what} at {endpoint}: {reason}; check the files and `insecure` under etcd.tls, and the scheme in etcd.endpoints"
+    )]
+    Tls {
+        /// What was tried.
+        what: String,
+        /// The endpoint.
+        endpoint: String,
+        /// Which side refused what, and where to look.
+        reason: String,
+    },
+    /// etcd has reached its quota and takes no writes until somebody makes room. Nothing was written.
+    #[error(
+        "could not {what} at {endpoint}: {reason}; make room: compact, defragment each member, then `etcdctl alarm disarm`; or raise --quota-backend-bytes"
+    )]
+    NoSpace {
+        /// What was tried.
+        what: String,
+        /// The endpoint.
+        endpoint: String,
+        /// What etcd said.
+        reason: String,
+    },
+    /// More requests wait here than may. It was not sent.
+    #[error(
+        "could not {what} at {endpoint}: {reason}; send fewer at once and try again later, or raise etcd.max_in_flight or etcd.max_queued"
+    )]
+    Overloaded {
+        /// What was tried.
+        what: String,
+        /// The endpoint in use.
+        endpoint: String,
+        /// How many wait.
         reason: String,
     },
     /// What was named is not there: a lease that has ended, or a watch that was never begun. A key without a value is no
@@ -93,8 +129,8 @@ pub enum EtcdError {
 }
 
 impl EtcdError {
-    /// Whether the same request, sent again, may succeed and cannot do harm: [`EtcdError::Unavailable`] and
-    /// [`EtcdError::TimedOut`].
+    /// Whether the same request, sent again, may succeed and cannot do harm: [`EtcdError::Unavailable`],
+    /// [`EtcdError::TimedOut`] and [`EtcdError::Overloaded`].
     ///
     /// ```
     /// use million::etcd_service::EtcdError;
@@ -107,6 +143,25 @@ impl EtcdError {
     /// assert!(error.is_retryable());
     /// ```
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Overloaded { .. }
+        )
+    }
+
+    /// What etcd or the connection said, alone.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Unavailable { reason, .. }
+            | Self::TimedOut { reason, .. }
+            | Self::Unauthenticated { reason, .. }
+            | Self::Tls { reason, .. }
+            | Self::NoSpace { reason, .. }
+            | Self::Overloaded { reason, .. }
+            | Self::NotFound { reason, .. }
+            | Self::Compacted { reason, .. }
+            | Self::Invalid { reason, .. }
+            | Self::OutcomeUnknown { reason, .. } => reason,
+        }
     }
 }

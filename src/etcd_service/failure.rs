@@ -1,21 +1,38 @@
 //! From what the client library says to what a caller can do.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use etcd_client::Error as ClientError;
-use tonic::{Code, ConnectError, Status};
 
 use super::error::EtcdError;
+use super::failure_kind::{Kind, is_answer, kind, reason};
 
-/// Whether doing an operation twice is the same as doing it once.
+/// Whether doing an operation twice is the same as doing it once, and who may do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing is changed: it may be tried again whatever happened.
     Reads,
+    /// The same, and an endpoint may answer on its own, without a leader: serializable reads, and questions about it.
+    ReadsLocally,
     /// It may be tried again only when it is certain that nothing was written.
     Writes,
+}
+
+impl Effect {
+    /// Of a read that is serializable, or is not.
+    pub(super) fn of_read(serializable: bool) -> Self {
+        if serializable {
+            Self::ReadsLocally
+        } else {
+            Self::Reads
+        }
+    }
+
+    /// Whether a failure leaves nothing behind, whatever it was.
+    pub(super) fn is_harmless(self) -> bool {
+        self != Self::Writes
+    }
 }
 
 /// What is being done, in words, for errors: made into text only when something fails.
@@ -40,12 +57,35 @@ impl fmt::Display for Action<'_> {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: EtcdError,
-    /// Whether another endpoint may do better.
-    pub(super) elsewhere: bool,
+    pub(super) retry: Retry,
     /// Whether it is certain that nothing was written.
     pub(super) harmless: bool,
     /// Whether a new token would mend it.
     pub(super) stale_token: bool,
+    /// What it says about the endpoint.
+    pub(super) health: Health,
+}
+
+/// Whether another attempt may do better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// No.
+    Never,
+    /// At another endpoint, and there only once: it will not mend itself while a request waits.
+    OncePerEndpoint,
+    /// At another endpoint, or at the same a little later.
+    UntilDeadline,
+}
+
+/// What a failure says about the endpoint at which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It answers as it should: the request was at fault.
+    Good,
+    /// It answers, and is of no use for now.
+    Useless,
+    /// The connection to it has died or cannot be made.
+    Disconnected,
 }
 
 impl Failure {
@@ -57,12 +97,25 @@ impl Failure {
         effect: Effect,
     ) -> Self {
         let kind = kind(error);
-        let harmless = effect == Effect::Reads || kind != Kind::Broken;
+        let harmless = effect.is_harmless() || kind != Kind::Broken;
+        let from_etcd = matches!(error, ClientError::GRpcStatus(status) if is_answer(status));
         Self {
-            error: kind.error(what, endpoint, reason(error), harmless),
-            elsewhere: matches!(kind, Kind::Broken | Kind::NotSent | Kind::Busy),
+            error: kind.error(what, endpoint, reason(error, kind), harmless),
+            retry: match kind {
+                Kind::Broken | Kind::NotSent | Kind::LikelyTls | Kind::Busy | Kind::NoLeader => {
+                    Retry::UntilDeadline
+                }
+                Kind::Tls | Kind::Learner => Retry::OncePerEndpoint,
+                _ => Retry::Never,
+            },
             harmless,
             stale_token: kind == Kind::StaleToken,
+            health: match kind {
+                Kind::Broken if from_etcd => Health::Useless,
+                Kind::NoLeader | Kind::Learner => Health::Useless,
+                Kind::Broken | Kind::NotSent | Kind::Tls | Kind::LikelyTls => Health::Disconnected,
+                _ => Health::Good,
+            },
         }
     }
 
@@ -75,7 +128,7 @@ impl Failure {
     ) -> Self {
         let (what, endpoint) = (what.to_string(), endpoint.to_owned());
         let reason = format!("no answer within {} ms", limit.as_millis());
-        let harmless = effect == Effect::Reads;
+        let harmless = effect.is_harmless();
         Self {
             error: if harmless {
                 EtcdError::TimedOut {
@@ -90,145 +143,18 @@ impl Failure {
                     reason,
                 }
             },
-            elsewhere: true,
+            retry: Retry::UntilDeadline,
             harmless,
             stale_token: false,
+            health: Health::Disconnected,
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The request did not leave: the connection could not be made.
-    NotSent,
-    /// etcd refused it before it did anything, and may take it later.
-    Busy,
-    /// The connection broke, or etcd gave up: what was done is unknown.
-    Broken,
-    StaleToken,
-    Unauthenticated,
-    NotFound,
-    Compacted,
-    Invalid,
-}
-
-impl Kind {
-    fn error(
-        self,
-        what: &dyn fmt::Display,
-        endpoint: &str,
-        reason: String,
-        harmless: bool,
-    ) -> EtcdError {
-        let (what, endpoint) = (what.to_string(), endpoint.to_owned());
-        match self {
-            Self::Broken if !harmless => EtcdError::OutcomeUnknown {
-                what,
-                endpoint,
-                reason,
-            },
-            Self::NotSent | Self::Busy | Self::Broken => EtcdError::Unavailable {
-                what,
-                endpoint,
-                reason,
-            },
-            Self::StaleToken | Self::Unauthenticated => EtcdError::Unauthenticated {
-                what,
-                endpoint,
-                reason,
-            },
-            Self::NotFound => EtcdError::NotFound {
-                what,
-                endpoint,
-                reason,
-            },
-            Self::Compacted => EtcdError::Compacted {
-                what,
-                endpoint,
-                reason,
-            },
-            Self::Invalid => EtcdError::Invalid {
-                what,
-                endpoint,
-                reason,
-            },
-        }
-    }
-}
-
-fn kind(error: &ClientError) -> Kind {
-    match error {
-        ClientError::GRpcStatus(status) => kind_of_status(status),
-        ClientError::LeaseKeepAliveError(text) if text.contains("not found") => Kind::NotFound,
-        ClientError::InvalidArgs(_)
-        | ClientError::InvalidUri(_)
-        | ClientError::Utf8Error(_)
-        | ClientError::InvalidMetadataValue(_)
-        | ClientError::EndpointsNotManaged => Kind::Invalid,
-        // Made when an endpoint is set up (a certificate that is none), before anything is sent.
-        ClientError::TransportError(_) | ClientError::EndpointError(_) => Kind::NotSent,
-        _ => Kind::Broken,
-    }
-}
-
-fn kind_of_status(status: &Status) -> Kind {
-    let says = |text: &str| status.message().contains(text);
-    match status.code() {
-        _ if never_connected(status) => Kind::NotSent,
-        _ if says("invalid auth token") || says("revision of auth store is old") => {
-            Kind::StaleToken
-        }
-        Code::Unauthenticated | Code::PermissionDenied => Kind::Unauthenticated,
-        // What etcd says to a client without a token.
-        Code::InvalidArgument if says("authentication failed") || says("user name is empty") => {
-            Kind::Unauthenticated
-        }
-        Code::FailedPrecondition if says("authentication is not enabled") => Kind::Unauthenticated,
-        Code::NotFound => Kind::NotFound,
-        Code::OutOfRange if says("compacted") => Kind::Compacted,
-        // Out of disk, or more requests than it queues: refused before anything is proposed.
-        Code::ResourceExhausted if says("space exceeded") || says("too many requests") => {
-            Kind::Busy
-        }
-        Code::InvalidArgument
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::ResourceExhausted
-        | Code::AlreadyExists
-        | Code::Unimplemented => Kind::Invalid,
-        _ => Kind::Broken,
-    }
-}
-
-/// Whether the connection could not be made, so that etcd never saw the request.
-fn never_connected(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<ConnectError>())
-}
-
-fn causes(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let mut cause = error.source();
-    std::iter::from_fn(move || {
-        let this = cause?;
-        cause = this.source();
-        Some(this)
-    })
-}
-
-/// The message, and the innermost cause if it says more: "transport error" alone helps nobody.
-fn reason(error: &ClientError) -> String {
-    let (message, root) = match error {
-        ClientError::GRpcStatus(status) => (status.message().to_owned(), causes(status).last()),
-        ClientError::TransportError(transport) => (transport.to_string(), causes(transport).last()),
-        other => (other.to_string(), None),
-    };
-    match root.map(ToString::to_string) {
-        Some(root) if !message.contains(&root) => format!("{message}: {root}"),
-        _ => message,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::{Code, Status};
+
     use super::*;
 
     fn failure(code: Code, message: &str, effect: Effect) -> Failure {
@@ -250,13 +176,14 @@ mod tests {
                 matches!(write.error, EtcdError::OutcomeUnknown { .. }),
                 "{message}"
             );
-            assert!(!write.harmless && write.elsewhere && !write.error.is_retryable());
+            assert!(!write.harmless && !write.error.is_retryable());
             let read = failure(code, message, Effect::Reads);
             assert!(
                 matches!(read.error, EtcdError::Unavailable { .. }),
                 "{message}"
             );
-            assert!(read.harmless && read.elsewhere && read.error.is_retryable());
+            assert!(read.harmless && read.error.is_retryable());
+            assert_eq!(read.retry, Retry::UntilDeadline);
         }
     }
 
@@ -299,8 +226,43 @@ mod tests {
                 Code::ResourceExhausted,
                 "etcdserver: mvcc: database space exceeded"
             ),
-            E::Unavailable { .. }
+            E::NoSpace { .. }
         ));
+    }
+
+    #[test]
+    fn what_an_endpoint_refuses_before_it_did_anything_is_tried_elsewhere() {
+        let refused = [
+            ("etcdserver: no leader", Retry::UntilDeadline),
+            (
+                "etcdserver: rpc not supported for learner",
+                Retry::OncePerEndpoint,
+            ),
+        ];
+        for (message, retry) in refused {
+            let write = failure(Code::Unavailable, message, Effect::Writes);
+            assert!(write.harmless && write.error.is_retryable(), "{message}");
+            assert_eq!((write.retry, write.health), (retry, Health::Useless));
+        }
+        let busy = "etcdserver: too many requests";
+        let write = failure(Code::ResourceExhausted, busy, Effect::Writes);
+        assert!(write.harmless && write.retry == Retry::UntilDeadline);
+    }
+
+    #[test]
+    fn a_request_over_the_limit_says_what_the_limit_is() {
+        let told = [
+            (Code::InvalidArgument, "etcdserver: request is too large"),
+            (
+                Code::ResourceExhausted,
+                "grpc: received message larger than max (3000000 vs. 2097152)",
+            ),
+        ];
+        for (code, message) in told {
+            let error = failure(code, message, Effect::Writes).error;
+            assert!(matches!(error, EtcdError::Invalid { .. }), "{error}");
+            assert!(error.to_string().contains("1.5 MiB"), "{error}");
+        }
     }
 
     #[test]

@@ -1,120 +1,91 @@
-//! Reading and writing keys over a [`Connection`].
+//! What the requests about keys have in common.
 
-use etcd_client::{DeleteOptions, GetOptions, GetResponse, PutOptions};
+use std::fmt::Display;
 
-use super::connection::{Clients, Connection};
+use etcd_client::{GetResponse, ResponseHeader};
+
+use super::connection::Connection;
 use super::error::EtcdError;
-use super::failure::{Action, Effect};
-use super::messages::{Delete, Deleted, Get, KeyValue, List, Listing, Put, ServerStatus};
-
-impl Connection {
-    pub(super) async fn get(&self, get: Get) -> Result<Option<KeyValue>, EtcdError> {
-        let mut options = GetOptions::new().with_revision(get.revision);
-        if get.serializable {
-            options = options.with_serializable();
-        }
-        let what = Action::new("get", &get.key);
-        self.request(&what, Effect::Reads, |clients| {
-            let mut kv = clients.kv.clone();
-            let (key, options) = (get.key.clone(), options.clone());
-            async move {
-                let pairs = pairs(kv.get(key, Some(options)).await?);
-                Ok(pairs.into_iter().next())
-            }
-        })
-        .await
-    }
-
-    pub(super) async fn put(&self, put: &Put) -> Result<i64, EtcdError> {
-        let what = Action::new("put", &put.key);
-        self.request(&what, Effect::Writes, |clients| {
-            let mut kv = clients.kv.clone();
-            let (key, value) = (put.key.clone(), put.value.clone());
-            let options = PutOptions::new().with_lease(put.lease.map_or(0, |lease| lease.0));
-            async move {
-                let answer = kv.put(key, value, Some(options)).await?;
-                Ok(answer.header().map_or(0, |header| header.revision()))
-            }
-        })
-        .await
-    }
-
-    pub(super) async fn delete(&self, delete: &Delete) -> Result<Deleted, EtcdError> {
-        let mut options = DeleteOptions::new();
-        if delete.prefix {
-            options = options.with_prefix();
-        }
-        let what = Action::new("delete", &delete.key);
-        self.request(&what, Effect::Writes, |clients| {
-            let mut kv = clients.kv.clone();
-            let (key, options) = (delete.key.clone(), options.clone());
-            async move {
-                let answer = kv.delete(key, Some(options)).await?;
-                Ok(Deleted {
-                    count: u64::try_from(answer.deleted()).unwrap_or(0),
-                    revision: answer.header().map_or(0, |header| header.revision()),
-                })
-            }
-        })
-        .await
-    }
-
-    pub(super) async fn list(&self, list: &List) -> Result<Listing, EtcdError> {
-        let what = Action::new("list", &list.prefix);
-        self.request(&what, Effect::Reads, |clients| read_prefix(clients, list))
-            .await
-    }
-
-    pub(super) async fn status(&self) -> Result<ServerStatus, EtcdError> {
-        let endpoint = self.endpoint();
-        self.request(&"get the status", Effect::Reads, |clients| {
-            let mut maintenance = clients.maintenance.clone();
-            async move {
-                let status = maintenance.status().await?;
-                Ok(ServerStatus {
-                    endpoint: endpoint.to_owned(),
-                    version: status.version().to_owned(),
-                    leader: Some(status.leader()).filter(|&leader| leader != 0),
-                    revision: status.header().map_or(0, |header| header.revision()),
-                    db_size: u64::try_from(status.db_size()).unwrap_or(0),
-                })
-            }
-        })
-        .await
-    }
-}
-
-fn read_prefix(
-    clients: &Clients,
-    list: &List,
-) -> impl Future<Output = Result<Listing, etcd_client::Error>> + use<> {
-    let mut kv = clients.kv.clone();
-    let mut options = GetOptions::new()
-        .with_prefix()
-        .with_revision(list.revision)
-        .with_limit(i64::from(list.limit));
-    if list.keys_only {
-        options = options.with_keys_only();
-    }
-    if list.serializable {
-        options = options.with_serializable();
-    }
-    let prefix = list.prefix.clone();
-    async move {
-        let answer = kv.get(prefix, Some(options)).await?;
-        let (revision, more) = (
-            answer.header().map_or(0, |header| header.revision()),
-            answer.more(),
-        );
-        Ok(Listing {
-            pairs: pairs(answer),
-            revision,
-            more,
-        })
-    }
-}
+use super::key_value::KeyValue;
 
 /// The pairs of an answer, moved out of it.
 pub(super) fn pairs(answer: GetResponse) -> Vec<KeyValue> {
     answer.0.kvs.into_iter().map(KeyValue::from).collect()
+}
+
+/// The revision of the store when it answered.
+pub(super) fn revision_of(header: Option<&ResponseHeader>) -> i64 {
+    header.map_or(0, ResponseHeader::revision)
+}
+
+/// A request that is not worth sending.
+pub(super) fn invalid(
+    connection: &Connection,
+    what: &dyn Display,
+    reason: impl Into<String>,
+) -> EtcdError {
+    EtcdError::Invalid {
+        what: what.to_string(),
+        endpoint: connection.endpoint().to_owned(),
+        reason: reason.into(),
+    }
+}
+
+/// How often what is read in parts, all at one revision, begins anew when that revision was compacted away meanwhile: who
+/// compacts so often leaves nobody the time to read.
+const FRESH_STARTS: u32 = 3;
+
+/// Counts how often such a read has begun anew.
+pub(super) struct FreshStarts {
+    left: u32,
+}
+
+impl FreshStarts {
+    /// For a read at the caller's own revision, if `pinned`: nothing newer will do then.
+    pub(super) fn new(pinned: bool) -> Self {
+        Self {
+            left: if pinned { 0 } else { FRESH_STARTS },
+        }
+    }
+
+    /// Whether to begin anew after this.
+    pub(super) fn one_more_after<T>(&mut self, read: &Result<T, EtcdError>) -> bool {
+        let compacted = matches!(read, Err(EtcdError::Compacted { .. }));
+        let again = compacted && self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_begins_anew_after_a_compaction_but_not_for_ever_and_not_at_a_revision_of_the_callers()
+    {
+        let parts = || ("list".to_owned(), "here".to_owned(), "compacted".to_owned());
+        let (what, endpoint, reason) = parts();
+        let compacted: Result<(), _> = Err(EtcdError::Compacted {
+            what,
+            endpoint,
+            reason,
+        });
+        let (what, endpoint, reason) = parts();
+        let invalid: Result<(), _> = Err(EtcdError::Invalid {
+            what,
+            endpoint,
+            reason,
+        });
+        let mut starts = FreshStarts::new(false);
+        assert!(!starts.one_more_after(&Ok(())));
+        let mut starts = FreshStarts::new(false);
+        assert!(!starts.one_more_after(&invalid));
+        let mut starts = FreshStarts::new(false);
+        let again = (0..10)
+            .filter(|_| starts.one_more_after(&compacted))
+            .count();
+        assert_eq!(again, FRESH_STARTS as usize);
+        assert!(!FreshStarts::new(true).one_more_after(&compacted));
+    }
 }

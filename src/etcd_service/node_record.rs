@@ -28,13 +28,16 @@ use crate::framework::settings::{Address, AddressError};
 /// assert_eq!(NodeRecord::parse(&value), Ok(record));
 /// assert_eq!(NodeRecord::parse(b"localhost:50052").unwrap().address, "localhost:50052");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRecord {
     /// Where it listens, `host:port`.
     pub address: String,
-    /// What it tells of itself, such as `node_id` and `protocol`.
+    /// What it tells of itself, such as `node_id` and `protocol`. Its [tags](Self::tags) are there too, under `tags`.
     pub metadata: BTreeMap<String, String>,
 }
+
+/// Where tags stand in the metadata.
+const TAGS: &str = "tags";
 
 #[derive(Serialize, Deserialize)]
 struct Update<M> {
@@ -47,6 +50,39 @@ struct Update<M> {
 }
 
 impl NodeRecord {
+    /// The record with these tags. A tag is any text that is not empty, has no comma and neither begins nor ends with a space;
+    /// others are left away.
+    ///
+    /// ```
+    /// use million::etcd_service::NodeRecord;
+    ///
+    /// let record = NodeRecord { address: "10.0.0.7:80".to_owned(), ..NodeRecord::default() };
+    /// let record = record.with_tags(["fresh", "local"]);
+    /// assert_eq!(record.metadata["tags"], "fresh,local");
+    /// assert_eq!(record.tags(), ["fresh", "local"]);
+    /// ```
+    pub fn with_tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        let mut text = String::new();
+        for tag in tags {
+            let tag = tag.as_ref();
+            if is_tag(tag) {
+                text.push_str(if text.is_empty() { "" } else { "," });
+                text.push_str(tag);
+            }
+        }
+        if text.is_empty() {
+            self.metadata.remove(TAGS);
+        } else {
+            self.metadata.insert(TAGS.to_owned(), text);
+        }
+        self
+    }
+
+    /// The tags: what stands under `tags` in the metadata, with commas between, or as a list of texts in JSON.
+    pub fn tags(&self) -> Vec<String> {
+        tags(&self.metadata)
+    }
+
     /// The value to register.
     pub fn to_value(&self) -> Vec<u8> {
         serde_json::to_vec(&Update {
@@ -78,6 +114,25 @@ impl NodeRecord {
         // Only a check: what was registered is told as it was registered.
         address.parse::<Address>()?;
         Ok(Self { address, metadata })
+    }
+}
+
+/// Whether a text can stand among others as a tag.
+pub(super) fn is_tag(text: &str) -> bool {
+    !text.is_empty() && !text.contains(',') && text.trim() == text
+}
+
+/// The tags of a node with these metadata.
+pub(super) fn tags(metadata: &BTreeMap<String, String>) -> Vec<String> {
+    let text = metadata.get(TAGS).map_or("", String::as_str);
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(list) => list,
+        Err(_) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
@@ -146,6 +201,23 @@ mod tests {
             pairs,
             [("draining", "true"), ("weight", "3"), ("zone", "b")]
         );
+    }
+
+    #[test]
+    fn tags_are_read_as_text_and_as_a_list() {
+        let tags = |value: &[u8]| NodeRecord::parse(value).unwrap().tags();
+        let expected = ["a", "b c"];
+        assert_eq!(
+            tags(br#"{"Addr":"a:1","Metadata":{"tags":"a, b c,"}}"#),
+            expected
+        );
+        assert_eq!(
+            tags(br#"{"Addr":"a:1","Metadata":{"tags":["a","b c"]}}"#),
+            expected
+        );
+        assert!(tags(b"a:1").is_empty());
+        let none = NodeRecord::default().with_tags(["", "a,b", " c"]);
+        assert_eq!(none, NodeRecord::default());
     }
 
     #[test]

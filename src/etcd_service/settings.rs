@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::embedded::EmbeddedOptions;
 use crate::framework::settings::{Address, Document, SettingsError};
 
 pub(crate) use raw::RawEtcd;
@@ -20,15 +21,25 @@ const MAX_TIMEOUT_MS: u64 = 600_000;
 /// A shorter interval would itself be load; a longer one than an hour checks nothing.
 const HEARTBEAT_CHECK_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
+/// More than etcd itself keeps waiting (5000 entries that it has not applied) is of no use at one client.
+const MAX_IN_FLIGHT: std::ops::RangeInclusive<u64> = 1..=5_000;
+/// Each holds its key and value in memory. Zero refuses whatever cannot go at once.
+const MAX_QUEUED: std::ops::RangeInclusive<u64> = 0..=1_000_000;
+
 /// Where etcd is and how to speak with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSettings {
     endpoints: Endpoints,
     connect_timeout: Duration,
     request_timeout: Duration,
+    max_in_flight: usize,
+    max_queued: usize,
     heartbeat_check_interval: Duration,
+    config_root: String,
     auth: Option<Auth>,
     tls: Option<Tls>,
+    data_dir: Option<PathBuf>,
+    fsync: bool,
 }
 
 impl EtcdSettings {
@@ -46,6 +57,12 @@ impl EtcdSettings {
                 .map(Duration::from_millis)
         };
 
+        let count = |key, value, range| {
+            document
+                .in_range(key, value, range)
+                .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+        };
+
         let tls = check_tls(document, raw.tls)?;
         Ok(Self {
             endpoints: check_endpoints(document, &raw.endpoints.0, tls.is_some())?,
@@ -59,13 +76,18 @@ impl EtcdSettings {
                 raw.request_timeout,
                 1..=MAX_TIMEOUT_MS,
             )?,
+            max_in_flight: count("etcd.max_in_flight", raw.max_in_flight, MAX_IN_FLIGHT)?,
+            max_queued: count("etcd.max_queued", raw.max_queued, MAX_QUEUED)?,
             heartbeat_check_interval: millis(
                 "etcd.heartbeat_check_interval_ms",
                 raw.heartbeat_check_interval_ms,
                 HEARTBEAT_CHECK_MS,
             )?,
+            config_root: check_config_root(document, raw.config_root)?,
             auth: check_auth(document, raw.auth)?,
             tls,
+            data_dir: file(raw.embedded.data_dir),
+            fsync: raw.embedded.fsync,
         })
     }
 
@@ -84,9 +106,25 @@ impl EtcdSettings {
         self.request_timeout
     }
 
+    /// How many requests may be in flight at the same time, at least one. Watches and what keeps registrations alive do not
+    /// count.
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// How many requests may wait for a place in flight.
+    pub fn max_queued(&self) -> usize {
+        self.max_queued
+    }
+
     /// How often registrations and their leases are looked over.
     pub fn heartbeat_check_interval(&self) -> Duration {
         self.heartbeat_check_interval
+    }
+
+    /// What the keys of the configuration begin with; it ends with a slash.
+    pub fn config_root(&self) -> &str {
+        &self.config_root
     }
 
     /// Who logs in, if anyone. The embedded server asks nobody.
@@ -97,6 +135,15 @@ impl EtcdSettings {
     /// How connections are encrypted, if they are. The one to the embedded server never is: it stays on loopback.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// How the embedded server is to be started, if etcd is embedded: in memory, or with its data in a folder.
+    pub fn embedded_options(&self) -> EmbeddedOptions {
+        let options = EmbeddedOptions::default().fsync(self.fsync);
+        match &self.data_dir {
+            Some(folder) => options.data_dir(folder),
+            None => options,
+        }
     }
 }
 
@@ -110,7 +157,7 @@ impl Default for EtcdSettings {
 /// Where etcd is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
-    /// In this process, in memory.
+    /// In this process, in memory or in a folder: see [`EtcdSettings::embedded_options`].
     Embedded,
     /// At these addresses, of which there is at least one.
     Remote(Vec<Endpoint>),
@@ -248,6 +295,16 @@ fn check_endpoint(text: &str, tls: bool) -> Result<Endpoint, String> {
     Ok(Endpoint { tls, address })
 }
 
+fn check_config_root(document: &Document, root: String) -> Result<String, SettingsError> {
+    if root.ends_with('/') {
+        return Ok(root);
+    }
+    Err(document.invalid(
+        "etcd.config_root",
+        format!("`{root}` does not end with a slash; write `{root}/`"),
+    ))
+}
+
 fn check_auth(document: &Document, raw: RawAuth) -> Result<Option<Auth>, SettingsError> {
     match (raw.username.is_empty(), raw.password.is_empty()) {
         (true, true) => Ok(None),
@@ -267,11 +324,6 @@ fn check_auth(document: &Document, raw: RawAuth) -> Result<Option<Auth>, Setting
 }
 
 fn check_tls(document: &Document, raw: RawTls) -> Result<Option<Tls>, SettingsError> {
-    let file = |name: String| {
-        Some(name)
-            .filter(|name| !name.is_empty())
-            .map(PathBuf::from)
-    };
     if raw.insecure {
         return Ok(None);
     }
@@ -295,6 +347,13 @@ fn check_tls(document: &Document, raw: RawTls) -> Result<Option<Tls>, SettingsEr
         ca_file: file(raw.ca_file),
         identity,
     }))
+}
+
+/// A path, where an empty text means none.
+fn file(name: String) -> Option<PathBuf> {
+    Some(name)
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
 }
 
 /// Takes the value out of an error about `etcd.auth`, for it may be the password.

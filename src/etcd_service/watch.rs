@@ -1,26 +1,36 @@
 //! Watches: every change under a key or a prefix, in order, once.
 //!
 //! ```text
-//! etcd ── stream ──▶ watch_task (IO runtime) ── WatchEvent ──▶ mailbox of the subscriber
-//!                        │     ▲
-//!                        ▼     │ what to list, from where to follow, what to tell
-//!                      watch_cursor (pure)
+//!          one stream for all watches          bounded                    bounded
+//! etcd ──▶ watch_stream ── watch_roster ──▶ watch_lane ──▶ watch_task ──▶ mailbox of the subscriber
+//!   │                                                       │     ▲
+//!   └──▶ watch_bulk: listings, and what laggards missed ──▶ ▼     │ what to list, from where to follow, what to tell
+//!                                                          watch_cursor (pure)
 //! ```
 //!
 //! # Promises
 //!
 //! - **Complete**: the subscriber is told what is there, then every change after that. Nothing falls between.
-//! - **Once and in order**: `mod_revision` never goes back, and no change is told twice.
-//! - **Over faults**: a lost connection, a new leader, silence and an expired login are mended by following on from the
-//!   last revision that was told, on the next endpoint, with growing waits in between. A watch never gives up.
+//! - **Once and in order**: `mod_revision` never goes back, and no change is told twice, also when a server repeats itself and when a
+//!   connection breaks in the middle of a revision.
+//! - **Over faults**: a lost connection, a new leader, a member that has lost the others, silence and an expired login are mended by following on from the
+//!   last revision that was told, on the next endpoint, with growing waits in between. A watch never gives up. When etcd
+//!   refuses it (the user may not read these keys), the subscriber is [told why](WatchKind::Refused), and the watch goes on when it is let.
 //! - **Over compaction**: when changes are gone from etcd's history while the watch was cut off, the keys are listed again and the
-//!   difference is told as ordinary events: each key's last state, and a delete for each that is gone. States in between are lost
-//!   with the history.
-//! - **Backpressure**: events wait for room in the subscriber's mailbox. A slow subscriber slows this watch alone, for each has a
-//!   connection of its own, and what waits is in etcd and in that connection's window.
-//! - **The end**: a watch ends when it is unwatched, when its subscriber is closed, or with the service.
+//!   difference is told as ordinary events, marked as [relisted](WatchEvent::relisted): each key's last state, and a delete for each that is gone.
+//!   States in between are lost with the history.
+//! - **Backpressure**: events wait for room in the subscriber's mailbox. A slow subscriber slows this watch alone: all watches of a
+//!   service share one stream that is always read, and each has a buffer of its own. When that is full, etcd is told to stop; once it is told to the end, the
+//!   watch reads what it has missed from etcd's history in pieces of the size of the buffer, beside the others.
+//! - **Bounded memory**: a watch holds at most 4096 events or 2 MiB, or a single response of etcd if that alone is more (some 2 MiB, for
+//!   large ones come in fragments), and one response more that is being told; however far behind it is. Besides, it remembers each
+//!   key it has told and that key's revision.
+//! - **The end**: a watch ends when it is [unwatched](Unwatch), when its subscriber is closed, or with the service.
 //!
-//! Besides what is on its way a watch remembers each key it has told and that key's revision.
+//! However many watches there are, a service has two connections for them: one for the stream, one for listings and laggards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::EtcdError;
 use super::messages::KeyValue;
@@ -49,7 +59,7 @@ pub struct WatchBuilder {
 
 impl WatchBuilder {
     /// Leaves the snapshot away, and tells every change from `revision` on, that one included. When that is gone from etcd's
-    /// history, what is there now is told instead, and a warning logged.
+    /// history, what is there now is told instead, marked as [relisted](WatchEvent::relisted), and a warning logged.
     ///
     /// A revision below 1 counts as 1, the first there is.
     pub fn from_revision(mut self, revision: i64) -> Self {
@@ -76,9 +86,10 @@ impl WatchBuilder {
 
 /// Begins a watch: the reply is its number, and events go to the subscriber from then on, perhaps before the reply is there.
 ///
-/// First come the keys that are there, marked as [snapshot](WatchEvent::snapshot), then one [`WatchKind::Synchronized`], then each change.
-/// The watch begins also while etcd cannot be reached, and catches up when it can. The [module](super)'s own
-/// documentation tells what it promises.
+/// The reply does not wait for etcd: it says that the watch is kept from now on, not that its snapshot has been taken. First come the keys
+/// that are there, marked as [snapshot](WatchEvent::snapshot), then one [`WatchKind::Synchronized`], then each change.
+/// The watch begins also while etcd cannot be reached, and catches up when it can. What a watch promises stands with
+/// [`WatchEvent`].
 ///
 /// ```
 /// use million::etcd_service::{Watch, WatchEvent, WatchKind};
@@ -92,6 +103,7 @@ impl WatchBuilder {
 ///             WatchKind::Put => { /* event.key has event.value */ }
 ///             WatchKind::Delete => { /* event.key is gone */ }
 ///             WatchKind::Synchronized => { /* all that was there has been told */ }
+///             WatchKind::Refused => { /* event.refusal says why nothing is told for now */ }
 ///         }
 ///     }
 /// }
@@ -139,7 +151,11 @@ impl Message for Watch {
     type Reply = Result<WatchId, EtcdError>;
 }
 
-/// Ends a watch. After the reply nothing more is sent to the subscriber; what is in its mailbox already is handled.
+/// Ends a watch, for good: after the reply no handler of the subscriber begins with an event of it.
+///
+/// That holds for events in the subscriber's mailbox too: they become [stale](Message::is_stale) before the reply, and the framework drops them
+/// unhandled. What a handler has begun already it finishes: one that runs on another worker at the very moment of the reply may be just beginning. A service that unwatches
+/// what it subscribed to itself has no such moment, for its handlers begin one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a message does nothing until it is sent"]
 pub struct Unwatch(pub WatchId);
@@ -159,28 +175,74 @@ pub enum WatchKind {
     /// Not about a key: every key of the snapshot has been told, and what follows are changes. It comes once a watch, and not at all when the
     /// watch began at a revision.
     Synchronized,
+    /// Not about a key: etcd refuses to be watched here, for the reason in [`WatchEvent::refusal`]: the login is wrong, or its user may not read these keys.
+    /// It is told once for each time that this happens. The watch goes on trying, every few seconds, and when it is let it goes
+    /// on as if it had been cut off.
+    Refused,
 }
 
-/// What a watch tells its subscriber.
+/// What a watch tells its subscriber: in order, once, complete, whatever happens between here and etcd.
+///
+/// - A connection that is lost, a new leader, an expired login: the watch follows on from the last revision that was told.
+/// - History that was compacted before it could be read: the difference is told, marked as [`relisted`](Self::relisted).
+/// - A slow subscriber: events wait for room in its mailbox, and slow nobody else. However far behind, a watch holds no more than some
+///   4 MiB of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchEvent {
     /// Which watch tells it.
     pub watch: WatchId,
     /// What happened.
     pub kind: WatchKind,
-    /// To which key. Empty for [`WatchKind::Synchronized`].
+    /// To which key. Empty if it is not about a key.
     pub key: Vec<u8>,
     /// The value after a put; else empty.
     pub value: Vec<u8>,
     /// The revision at which it happened. Never less than that of any change told before; within a snapshot in no order. For
-    /// [`WatchKind::Synchronized`], the revision of the snapshot; for a delete that was found after a compaction, that at which it was found.
+    /// [`WatchKind::Synchronized`], the revision of the snapshot; for [`WatchKind::Refused`], the last that was told; for a delete that was
+    /// found by a listing, that of the listing. When etcd's data were replaced by another cluster's, revisions begin anew.
     pub mod_revision: i64,
     /// Whether it was so when the watch began, and not a change.
     pub snapshot: bool,
+    /// Whether it was found by listing the keys again, for the history was compacted, or is that of another cluster: the key may
+    /// have had other states before this one, which nobody was told.
+    pub relisted: bool,
     /// What was there before, if [`WatchBuilder::previous`] asked for it and etcd still knew.
     pub previous: Option<KeyValue>,
+    /// Why etcd refuses the watch, for [`WatchKind::Refused`].
+    pub refusal: Option<Box<EtcdError>>,
+    pub(super) wanted: Wanted,
 }
 
 impl Message for WatchEvent {
     type Reply = ();
+
+    /// Whether its watch has been [unwatched](Unwatch).
+    fn is_stale(&self) -> bool {
+        !self.wanted.still()
+    }
 }
+
+/// Whether a watch's events are wanted: until it is unwatched. Shared by the watch and all its events.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    pub(super) fn no_more(&self) {
+        // Whoever hears that this is done must find the events stale.
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn still(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Events are equal when they tell the same.
+impl PartialEq for Wanted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Wanted {}

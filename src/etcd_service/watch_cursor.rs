@@ -4,12 +4,17 @@
 //!            ┌──────── compacted, or another cluster ────────┐
 //!            ▼                                               │
 //!  begin ─▶ List (snapshot, silent baseline, or difference) ─▶ Follow from the last revision told
+//!                                             └▶ Fetch ─────┘
 //! ```
+//!
+//! A snapshot is told page by page. A difference must be told in the order of its revisions, so its listing is of keys alone, and the values
+//! of those that changed are fetched in that order, a few at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::messages::KeyValue;
 use super::watch::WatchKind;
+use super::watch_change::{Change, Response};
 
 /// What the watch needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,29 +24,10 @@ pub(super) enum Next {
         revision: Option<i64>,
         keys_only: bool,
     },
+    /// The values at that revision of some of [`Cursor::wanted`].
+    Fetch { revision: i64 },
     /// Changes from that revision on.
     Follow { start: i64 },
-}
-
-/// A change as etcd tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) kind: WatchKind,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
-    pub(super) mod_revision: i64,
-    pub(super) snapshot: bool,
-    pub(super) previous: Option<KeyValue>,
-}
-
-/// One response of a watch's stream.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Response {
-    pub(super) cluster: u64,
-    pub(super) canceled: bool,
-    pub(super) compact_revision: i64,
-    pub(super) reason: String,
-    pub(super) changes: Vec<Change>,
 }
 
 /// What a response asks for.
@@ -59,15 +45,17 @@ pub(super) enum Reaction {
 #[derive(Debug)]
 pub(super) struct Cursor {
     state: State,
-    /// All changes up to here have been told.
+    /// All changes before this revision have been told, and all of it, but for what `partial` says.
     last: i64,
+    /// The keys told of revision `last`, while there may be more of them.
+    partial: Option<BTreeSet<Vec<u8>>>,
     /// Whose revisions these are, once known.
     cluster: Option<u64>,
     told: BTreeMap<Vec<u8>, Told>,
     /// Bears every key found by the listing that runs.
     listing: u64,
-    /// What that listing found changed, kept until it can be told in order.
-    found: Vec<KeyValue>,
+    /// What that listing found changed, and is yet to be told: in the order of revisions once the listing is whole.
+    found: VecDeque<Found>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +66,10 @@ enum State {
     Baseline,
     /// Changes were missed.
     Difference,
+    /// Which keys changed is known; their values are fetched.
+    Fetching {
+        revision: i64,
+    },
     Following,
 }
 
@@ -85,6 +77,12 @@ enum State {
 struct Told {
     mod_revision: i64,
     listing: u64,
+}
+
+#[derive(Debug)]
+struct Found {
+    key: Vec<u8>,
+    mod_revision: i64,
 }
 
 /// No key has it, so what is told with it is told again.
@@ -96,10 +94,11 @@ impl Cursor {
         Self {
             state: State::Snapshot,
             last: 0,
+            partial: None,
             cluster: None,
             told: BTreeMap::new(),
             listing: 0,
-            found: Vec::new(),
+            found: VecDeque::new(),
         }
     }
 
@@ -118,24 +117,39 @@ impl Cursor {
 
     pub(super) fn next(&self) -> Next {
         match self.state {
-            State::Snapshot | State::Difference => Next::List {
+            State::Snapshot => Next::List {
                 revision: None,
                 keys_only: false,
+            },
+            State::Difference => Next::List {
+                revision: None,
+                keys_only: true,
             },
             State::Baseline => Next::List {
                 revision: Some(self.last),
                 keys_only: true,
             },
-            // Not from the revision after: servers leave progress requests of a watch that starts in the future unanswered.
+            State::Fetching { revision } => Next::Fetch { revision },
+            // From one before a revision of which a part is missing: servers that were compacted at the very revision from which they are
+            // watched tell its puts and forget its deletes, and one that was compacted later says so.
+            State::Following if self.partial.is_some() => Next::Follow {
+                start: (self.last - 1).max(1),
+            },
+            // Not from the revision after: a watch that starts in the future is one that servers treat differently.
             State::Following => Next::Follow {
                 start: self.last.max(1),
             },
         }
     }
 
-    /// The revision that the next change is after.
+    /// The revision that the next change is not before.
     pub(super) fn last(&self) -> i64 {
         self.last
+    }
+
+    /// Whether changes are being told of which the history is lost.
+    pub(super) fn is_behind_history(&self) -> bool {
+        matches!(self.state, State::Difference | State::Fetching { .. })
     }
 
     /// A listing begins, or begins again. `false`: it is of another cluster than before, and [`Cursor::next`] tells what is
@@ -161,9 +175,15 @@ impl Cursor {
                 State::Baseline => self.tell(pair.key, pair.mod_revision),
                 State::Snapshot if news => {
                     self.tell(pair.key.clone(), pair.mod_revision);
-                    changes.push(put(pair, true));
+                    changes.push(Change {
+                        snapshot: true,
+                        ..Change::put(pair)
+                    });
                 }
-                State::Difference if news => self.found.push(pair),
+                State::Difference if news => self.found.push_back(Found {
+                    key: pair.key,
+                    mod_revision: pair.mod_revision,
+                }),
                 _ => {}
             }
         }
@@ -172,39 +192,107 @@ impl Cursor {
 
     /// The listing is whole, and shows the store at `revision`.
     pub(super) fn end_listing(&mut self, revision: i64) -> Vec<Change> {
-        let snapshot = self.state == State::Snapshot;
-        let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|pair| pair.mod_revision);
-        let mut changes = Vec::with_capacity(found.len());
-        for pair in found {
+        match self.state {
+            State::Baseline => {
+                let listing = self.listing;
+                self.told.retain(|_, told| told.listing == listing);
+                self.state = State::Following;
+                Vec::new()
+            }
+            State::Snapshot => {
+                let mut changes = self.tell_gone(revision);
+                changes.push(Change {
+                    kind: WatchKind::Synchronized,
+                    snapshot: true,
+                    ..Change::delete(Vec::new(), revision)
+                });
+                self.follow_from(revision);
+                changes
+            }
+            _ => {
+                self.found
+                    .make_contiguous()
+                    .sort_by_key(|found| found.mod_revision);
+                self.state = State::Fetching { revision };
+                self.end_fetching()
+            }
+        }
+    }
+
+    /// The keys whose values [`Next::Fetch`] wants, in the order in which it wants them.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.found.iter().map(|found| &found.key)
+    }
+
+    /// The first `asked` of the wanted were fetched from that cluster.
+    pub(super) fn fetched(
+        &mut self,
+        cluster: u64,
+        asked: usize,
+        pairs: Vec<KeyValue>,
+    ) -> Vec<Change> {
+        if self.notice(cluster) {
+            return Vec::new();
+        }
+        self.found.drain(..asked.min(self.found.len()));
+        let mut changes = Vec::with_capacity(pairs.len());
+        for pair in pairs {
             self.tell(pair.key.clone(), pair.mod_revision);
-            changes.push(put(pair, false));
-        }
-        let listing = self.listing;
-        let gone = self.told.extract_if(.., |_, told| told.listing != listing);
-        changes.extend(gone.map(|(key, _)| delete(key, revision, snapshot)));
-        if self.state != State::Baseline {
-            self.last = revision;
-        }
-        if snapshot {
             changes.push(Change {
-                kind: WatchKind::Synchronized,
-                snapshot: true,
-                ..delete(Vec::new(), revision, true)
+                relisted: true,
+                ..Change::put(pair)
             });
         }
-        self.state = State::Following;
+        changes.extend(self.end_fetching());
         changes
     }
 
-    /// The revision that the listing wants is gone. Only a baseline names one: what is there now is told instead. `true` if that
-    /// loses changes that were asked for.
-    pub(super) fn listing_compacted(&mut self) -> bool {
-        let lost = self.state == State::Baseline;
-        if lost {
-            self.state = State::Difference;
+    fn end_fetching(&mut self) -> Vec<Change> {
+        let State::Fetching { revision } = self.state else {
+            return Vec::new();
+        };
+        if !self.found.is_empty() {
+            return Vec::new();
         }
-        lost
+        let mut changes = self.tell_gone(revision);
+        for change in &mut changes {
+            (change.snapshot, change.relisted) = (false, true);
+        }
+        self.follow_from(revision);
+        changes
+    }
+
+    /// A delete for each key that the listing has not found.
+    fn tell_gone(&mut self, revision: i64) -> Vec<Change> {
+        let listing = self.listing;
+        let gone = self.told.extract_if(.., |_, told| told.listing != listing);
+        gone.map(|(key, _)| Change {
+            snapshot: true,
+            ..Change::delete(key, revision)
+        })
+        .collect()
+    }
+
+    fn follow_from(&mut self, revision: i64) {
+        self.last = revision;
+        self.partial = None;
+        self.state = State::Following;
+    }
+
+    /// The revision that was to be listed or fetched is gone. `true` if that loses changes that were asked for: a baseline cannot be known any
+    /// more, so what is there now is told instead.
+    pub(super) fn compacted(&mut self) -> bool {
+        match self.state {
+            State::Baseline => {
+                self.state = State::Difference;
+                true
+            }
+            State::Fetching { .. } => {
+                self.state = State::Difference;
+                false
+            }
+            _ => false,
+        }
     }
 
     /// The revision that the listing wants is yet to come, so nothing is known from before it.
@@ -226,16 +314,7 @@ impl Cursor {
         if response.canceled {
             return Reaction::Reopen(response.reason);
         }
-        let before = self.last;
-        let mut changes = response.changes;
-        changes.retain(|change| {
-            // Some servers repeat changes, or tell old ones late. One revision may change several keys.
-            let news = change.mod_revision > before && change.mod_revision >= self.last;
-            if news {
-                self.last = change.mod_revision;
-            }
-            news
-        });
+        let changes = self.news(response.changes, response.fragment);
         for change in &changes {
             match change.kind {
                 WatchKind::Delete => drop(self.told.remove(&change.key)),
@@ -243,6 +322,36 @@ impl Cursor {
             }
         }
         Reaction::Tell(changes)
+    }
+
+    /// Those changes that were not told yet. Some servers repeat changes, or tell old ones late; and after a break within a
+    /// revision all of that comes again.
+    fn news(&mut self, mut changes: Vec<Change>, fragment: bool) -> Vec<Change> {
+        let before = self.last;
+        let reached = changes.iter().any(|change| change.mod_revision >= before);
+        changes.retain(|change| {
+            if change.mod_revision < self.last {
+                false
+            } else if change.mod_revision == before {
+                let told = self.partial.as_ref();
+                told.is_some_and(|known| !known.contains(&change.key))
+            } else {
+                self.last = change.mod_revision;
+                true
+            }
+        });
+        if self.last > before {
+            self.partial = fragment.then(BTreeSet::new);
+        } else if reached && !fragment {
+            self.partial = None;
+        }
+        if let Some(keys) = &mut self.partial {
+            let of_last = changes
+                .iter()
+                .filter(|change| change.mod_revision == self.last);
+            keys.extend(of_last.map(|change| change.key.clone()));
+        }
+        changes
     }
 
     /// Takes note of whose revisions these are. `true` if they are not those that were told until now.
@@ -254,6 +363,7 @@ impl Cursor {
                 told.mod_revision = OF_ANOTHER_CLUSTER;
             }
             self.last = 0;
+            self.partial = None;
             if self.state != State::Snapshot {
                 self.state = State::Difference;
             }
@@ -270,27 +380,5 @@ impl Cursor {
                 listing,
             },
         );
-    }
-}
-
-fn put(pair: KeyValue, snapshot: bool) -> Change {
-    Change {
-        kind: WatchKind::Put,
-        key: pair.key,
-        value: pair.value,
-        mod_revision: pair.mod_revision,
-        snapshot,
-        previous: None,
-    }
-}
-
-fn delete(key: Vec<u8>, mod_revision: i64, snapshot: bool) -> Change {
-    Change {
-        kind: WatchKind::Delete,
-        key,
-        value: Vec::new(),
-        mod_revision,
-        snapshot,
-        previous: None,
     }
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::messages::KeyValue;
 use super::watch::WatchKind;
-use super::watch_cursor::{Change, Cursor, Next, Reaction, Response};
+use super::watch_change::{Change, Response};
+use super::watch_cursor::{Cursor, Next, Reaction};
 
 type View = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 
@@ -46,6 +47,7 @@ impl Store {
                     value: value.into_iter().collect(),
                     mod_revision: revision,
                     snapshot: false,
+                    relisted: false,
                     previous: None,
                 },
             );
@@ -69,6 +71,16 @@ impl Store {
             .cloned()
             .collect()
     }
+
+    /// What a server tells of one revision: one that was compacted there has forgotten what was deleted.
+    fn still_told(&self, revision: i64) -> Vec<Change> {
+        let mut changes = self.changes_from(revision);
+        changes.retain(|change| {
+            change.mod_revision == revision
+                && (revision > self.compacted || change.kind == WatchKind::Put)
+        });
+        changes
+    }
 }
 
 fn apply(view: &mut View, changes: &[Change]) {
@@ -79,7 +91,7 @@ fn apply(view: &mut View, changes: &[Change]) {
                 view.insert(change.key.clone(), told);
             }
             WatchKind::Delete => drop(view.remove(&change.key)),
-            WatchKind::Synchronized => {}
+            WatchKind::Synchronized | WatchKind::Refused => {}
         }
     }
 }
@@ -87,7 +99,7 @@ fn apply(view: &mut View, changes: &[Change]) {
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<(u8, Option<u8>)>),
-    /// The watch gets on: so many pages or revisions, then its connection is cut.
+    /// The watch gets on: so many pages, values or fragments, then its connection is cut.
     Advance(usize),
     /// As before, and each response repeats the last revisions.
     AdvanceRepeating(usize),
@@ -96,12 +108,15 @@ enum Step {
     Replace,
 }
 
+/// Pairs that are fetched at a time.
+const FETCHED: usize = 2;
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let keys = prop::collection::vec((0u8..5, prop::option::weighted(0.7, any::<u8>())), 1..4);
     let step = prop_oneof![
         6 => keys.prop_map(Step::Write),
-        3 => (0usize..4).prop_map(Step::Advance),
-        1 => (0usize..4).prop_map(Step::AdvanceRepeating),
+        3 => (0usize..6).prop_map(Step::Advance),
+        1 => (0usize..6).prop_map(Step::AdvanceRepeating),
         1 => Just(Step::Compact),
     ];
     prop::collection::vec(step, 0..40)
@@ -129,7 +144,7 @@ impl Watcher {
                 } => {
                     let at = revision.unwrap_or(store.revision());
                     if at < store.compacted {
-                        self.cursor.listing_compacted();
+                        self.cursor.compacted();
                         continue;
                     }
                     if !self.cursor.begin_listing(store.cluster) {
@@ -151,6 +166,32 @@ impl Watcher {
                     let changes = self.cursor.end_listing(at);
                     self.hear(changes);
                 }
+                Next::Fetch { revision } => {
+                    if revision < store.compacted {
+                        self.cursor.compacted();
+                        continue;
+                    }
+                    if budget == 0 {
+                        return false;
+                    }
+                    budget -= 1;
+                    let keys: Vec<_> = self.cursor.wanted().take(FETCHED).cloned().collect();
+                    // Another cluster has revisions of its own, and perhaps not so many.
+                    let view = store.at(revision.min(store.revision()));
+                    let pairs = keys.iter().filter_map(|key| {
+                        let (value, mod_revision) = view.get(key)?.clone();
+                        Some(KeyValue {
+                            key: key.clone(),
+                            value,
+                            mod_revision,
+                            ..KeyValue::default()
+                        })
+                    });
+                    let changes = self
+                        .cursor
+                        .fetched(store.cluster, keys.len(), pairs.collect());
+                    self.hear(changes);
+                }
                 Next::Follow { start } => {
                     let mut response = Response {
                         cluster: store.cluster,
@@ -169,24 +210,27 @@ impl Watcher {
                         continue;
                     }
                     for revision in start..=store.revision() {
-                        if budget == 0 {
-                            return false;
-                        }
-                        budget -= 1;
-                        let from = (revision - repeat).max(store.compacted);
-                        let mut response = response.clone();
-                        response.changes = store.changes_from(from);
-                        response
-                            .changes
-                            .retain(|change| change.mod_revision <= revision);
-                        match self.cursor.response(response) {
-                            Reaction::Tell(changes) => self.hear(changes),
-                            other => panic!("{other:?}"),
+                        let repeated = (revision - repeat).max(store.compacted)..revision;
+                        let mut changes: Vec<_> = repeated
+                            .chain([revision])
+                            .flat_map(|revision| store.still_told(revision))
+                            .collect();
+                        while !changes.is_empty() {
+                            if budget == 0 {
+                                return false;
+                            }
+                            budget -= 1;
+                            let rest = changes.split_off(1);
+                            response.fragment = !rest.is_empty();
+                            response.changes = std::mem::replace(&mut changes, rest);
+                            match self.cursor.response(response.clone()) {
+                                Reaction::Tell(changes) => self.hear(changes),
+                                other => panic!("{other:?}"),
+                            }
                         }
                     }
-                    if self.cursor.last() == store.revision() {
-                        return true;
-                    }
+                    // The last revision may have told nothing: a delete that was compacted.
+                    return true;
                 }
             }
         }
@@ -241,6 +285,10 @@ proptest! {
         prop_assert_eq!(synchronized.count(), 1);
         let changes = without_snapshot(&watcher.told);
         prop_assert!(changes.is_sorted_by_key(|change| change.mod_revision));
+        prop_assert!(changes.iter().enumerate().all(|(place, change)| {
+            let same = |other: &Change| (&other.key, other.mod_revision) == (&change.key, change.mod_revision);
+            !changes[..place].iter().any(same)
+        }), "a change is told once: {:?}", changes);
     }
 
     #[test]
@@ -255,6 +303,7 @@ proptest! {
             .map(|change| change.mod_revision);
         let expected = store.changes_from(synchronized.unwrap_or(0) + 1);
         prop_assert_eq!(without_snapshot(&watcher.told), expected);
+        prop_assert!(!watcher.told.iter().any(|change| change.relisted));
     }
 
     #[test]
@@ -294,5 +343,35 @@ fn from_a_revision_that_is_compacted_what_is_there_now_is_told() {
     let steps = [Step::Compact, Step::Write(vec![(3, Some(3))])];
     let (watcher, _) = play(&steps, Cursor::from_revision(2), &mut store);
     assert_eq!(watcher.view, store.at(store.revision()));
-    assert!(watcher.told.iter().all(|change| !change.snapshot));
+    assert!(
+        watcher
+            .told
+            .iter()
+            .all(|change| !change.snapshot && change.relisted)
+    );
+}
+
+/// A server that was compacted at the very revision from which it is watched tells its puts alone.
+#[test]
+fn deletes_of_a_revision_told_in_part_are_told_also_when_it_is_compacted() {
+    let all = |value| (0..3).map(|key| (key, value)).collect();
+    let snapshot = Step::Advance(usize::MAX);
+    // The three puts come again and are known; then one of the deletes, and the cut.
+    let cut_within = Step::Advance(4);
+    let steps = [
+        Step::Write(all(Some(1))),
+        snapshot,
+        Step::Write(all(None)),
+        cut_within,
+        Step::Compact,
+    ];
+    let mut store = Store::default();
+    let (watcher, _) = play(&steps, Cursor::snapshot(), &mut store);
+    assert_eq!(watcher.view, View::new());
+    let deletes = watcher.told.iter();
+    let deletes: Vec<_> = deletes
+        .filter(|change| change.kind == WatchKind::Delete)
+        .map(|change| change.relisted)
+        .collect();
+    assert_eq!(deletes, [false, true, true]);
 }

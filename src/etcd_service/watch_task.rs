@@ -1,63 +1,61 @@
-//! The part of a watch that talks to etcd: on the IO runtime, one task a watch, until its subscriber is closed.
+//! A watch: on the IO runtime, one task each, until its subscriber is closed.
 
-use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use etcd_client::proto::PbEvent;
-use etcd_client::{Error as ClientError, EventType, WatchOptions, WatchResponse, WatchStream};
-use tokio::time::{Instant, timeout};
-
 use super::backoff::Backoff;
-use super::connection::{Clients, Connection};
 use super::error::EtcdError;
-use super::failure::{Action, Effect, Failure};
-use super::kv::pairs;
-use super::messages::KeyValue;
-use super::watch::{Scope, Watch, WatchEvent, WatchId, WatchKind};
-use super::watch_cursor::{Change, Cursor, Next, Reaction, Response};
-use super::watch_page::Page;
+use super::failure::Action;
+use super::watch::{Scope, Wanted, Watch, WatchEvent, WatchId, WatchKind};
+use super::watch_bulk::Bulk;
+use super::watch_change::{Change, Response};
+use super::watch_cursor::{Cursor, Next, Reaction};
+use super::watch_lane::{Arrival, End};
+use super::watch_roster::{Spec, is_stale_login};
+use super::watch_status::{Counters, WatchState};
+use super::watch_stream::Hub;
 use crate::framework::Recipient;
 
-/// A stream that has not failed for so long counts as good: one that etcd refuses fails at once.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
-/// After this much silence the server is asked for a sign of life. Links that died are found by HTTP/2 pings in about the same
-/// time; this finds a server that answers pings and has forgotten the watch.
-const PROBE_AFTER: Duration = Duration::from_secs(10);
-
-/// Servers leave single probes unanswered now and then. A stream that is silent after so many is replaced, which costs
-/// one request and loses nothing.
-const PROBES: u32 = 3;
+/// Between two attempts of a watch that etcd refuses, shortened by up to half at random: only people can change that, and a thousand watches
+/// may be refused at the same time.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// One watch.
 pub(super) struct WatchTask {
     id: WatchId,
-    scope: Scope,
-    previous: bool,
+    pub(super) scope: Scope,
+    pub(super) previous: bool,
     subscriber: Recipient<WatchEvent>,
-    connection: Arc<Connection>,
-    cursor: Cursor,
-    /// The number of the endpoint in use.
-    endpoint: usize,
+    wanted: Wanted,
+    pub(super) bulk: Arc<Bulk>,
+    hub: Hub,
+    pub(super) cursor: Cursor,
+    pub(super) counters: Arc<Counters>,
     backoff: Backoff,
-    /// Since when there is no stream, if there was one or the first attempt has failed.
-    outage: Option<Instant>,
+    /// The buffer was full: what is missing is read from history, not from the shared stream.
+    pub(super) lags: bool,
+    /// The subscriber has been told that etcd refuses, and nothing since.
+    refused: bool,
 }
 
-/// Why a stream or a listing came to its end.
-enum Ended {
+/// Why a step came to its end before it was done.
+pub(super) enum Stop {
     /// Nobody listens any more.
     Closed,
-    /// It failed: go on elsewhere, after a while.
+    /// It failed: go on after a while.
     Failed(EtcdError),
-    /// It served its time: the cursor tells how to go on.
-    Next,
 }
 
 impl WatchTask {
-    pub(super) fn new(id: WatchId, watch: Watch, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(
+        id: WatchId,
+        watch: Watch,
+        wanted: Wanted,
+        counters: Arc<Counters>,
+        hub: Hub,
+        bulk: Arc<Bulk>,
+    ) -> Self {
         Self {
             id,
             cursor: match watch.from {
@@ -67,10 +65,13 @@ impl WatchTask {
             scope: watch.scope,
             previous: watch.previous,
             subscriber: watch.subscriber,
-            endpoint: connection.current(),
-            connection,
+            wanted,
+            bulk,
+            hub,
+            counters,
             backoff: Backoff::default(),
-            outage: None,
+            lags: false,
+            refused: false,
         }
     }
 
@@ -85,205 +86,72 @@ impl WatchTask {
 
     async fn keep_watching(&mut self) {
         loop {
-            match self.session().await {
-                Ended::Closed => return,
-                Ended::Next => {}
-                Ended::Failed(error) => {
-                    self.failed(&error);
-                    let wait = self.backoff.next();
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-    }
-
-    /// One connection, from its beginning to its end.
-    async fn session(&mut self) -> Ended {
-        let what = Action::new("watch", &self.scope.key).to_string();
-        let clients = match self.connection.dedicated(self.endpoint, &what).await {
-            Ok(clients) => clients,
-            Err(error) => return Ended::Failed(error),
-        };
-        loop {
-            let ended = match self.cursor.next() {
+            let step = match self.cursor.next() {
                 Next::List {
                     revision,
                     keys_only,
-                } => self.list(&clients, revision, keys_only).await,
-                Next::Follow { start } => self.follow(&clients, start, &what).await,
+                } => self.list(revision, keys_only).await,
+                Next::Fetch { revision } => self.fetch(revision).await,
+                Next::Follow { start } if self.lags => self.catch_up(start).await,
+                Next::Follow { start } => self.follow(start).await,
             };
-            match ended {
-                Err(Ended::Next) | Ok(()) => {}
-                Err(ended) => return ended,
+            let step = match step {
+                Err(Stop::Failed(error)) => self.failed(error).await,
+                step => step,
+            };
+            if let Err(Stop::Closed) = step {
+                return;
             }
         }
     }
 
-    async fn list(
-        &mut self,
-        clients: &Clients,
-        revision: Option<i64>,
-        keys_only: bool,
-    ) -> Result<(), Ended> {
-        let what = Action::new("list", &self.scope.key).to_string();
-        let mut page = Page::first(&self.scope, revision, keys_only);
-        let mut first = true;
+    /// Is on the shared stream, until that is lost or the buffer is full.
+    async fn follow(&mut self, start: i64) -> Result<(), Stop> {
+        let mut lane = self
+            .hub
+            .follow(self.spec(start), Arc::clone(&self.counters));
+        let mut made = false;
         loop {
-            let mut kv = clients.kv.clone();
-            let asking = kv.get(page.from.clone(), Some(page.options()));
-            let answer = match self.bounded(&what, asking).await {
-                Ok(answer) => answer,
-                Err(EtcdError::Compacted { .. }) => {
-                    if self.cursor.listing_compacted() {
-                        tracing::warn!(
-                            watch = %what,
-                            from = self.cursor.last() + 1,
-                            "the revision to watch from is compacted: what is there now is told instead"
-                        );
+            match lane.next().await {
+                Arrival::Response(response) => {
+                    if !made && !response.canceled {
+                        made = true;
+                        self.is_let(WatchState::Following);
                     }
-                    return Err(Ended::Next);
+                    match self.react(response)? {
+                        Some(changes) => self.tell(changes).await?,
+                        None => return Ok(()),
+                    }
                 }
-                Err(EtcdError::Invalid { reason, .. }) if reason.contains("future revision") => {
-                    self.cursor.listing_in_future();
-                    return Err(Ended::Next);
+                Arrival::End(End::Overflowed) => {
+                    self.lags = true;
+                    return Ok(());
                 }
-                Err(error) => return Err(Ended::Failed(error)),
-            };
-            let (cluster, at) = answer
-                .header()
-                .map_or((0, 0), |header| (header.cluster_id(), header.revision()));
-            if std::mem::take(&mut first) {
-                if !self.cursor.begin_listing(cluster) {
-                    return Err(Ended::Next);
+                Arrival::End(End::Lost) => {
+                    Counters::count(&self.counters.resumed);
+                    self.is_now(WatchState::Waiting);
+                    return Ok(());
                 }
-                page.revision.get_or_insert(at);
-            }
-            let more = answer.more();
-            let pairs = pairs(answer);
-            page.continue_after(pairs.last().map(|pair| &pair.key));
-            let changes = self.cursor.page(pairs);
-            self.tell(changes).await?;
-            if !more {
-                let changes = self.cursor.end_listing(page.revision.unwrap_or(at));
-                return self.tell(changes).await;
+                Arrival::End(End::Canceled) => return Ok(()),
+                Arrival::End(End::Refused(error)) => return Err(Stop::Failed(error)),
             }
         }
     }
 
-    async fn follow(&mut self, clients: &Clients, start: i64, what: &str) -> Result<(), Ended> {
-        let mut stream = self.open(clients, start, what).await?;
-        let mut unanswered = 0;
-        let mut settled = false;
-        loop {
-            let patience = if settled { PROBE_AFTER } else { SETTLED_AFTER };
-            let message = match timeout(patience, stream.message()).await {
-                Ok(message) => message,
-                Err(_) if !settled => {
-                    settled = true;
-                    self.recovered();
-                    continue;
-                }
-                Err(_) if unanswered < PROBES => {
-                    unanswered += 1;
-                    let asking = stream.request_progress();
-                    self.bounded(&what, asking).await.map_err(Ended::Failed)?;
-                    continue;
-                }
-                Err(_) => {
-                    let silence = PROBE_AFTER * (PROBES + 1);
-                    return Err(Ended::Failed(
-                        self.error(what, format!("silent for {silence:?}")),
-                    ));
-                }
-            };
-            unanswered = 0;
-            let response = self.received(what, message)?;
-            match self.cursor.response(response) {
-                Reaction::Tell(changes) => {
-                    if !settled && !changes.is_empty() {
-                        settled = true;
-                        self.recovered();
-                    }
-                    self.tell(changes).await?;
-                }
-                Reaction::Relist(why) => {
-                    tracing::info!(
-                        watch = what,
-                        why,
-                        "keys are listed again, and the difference told"
-                    );
-                    return Err(Ended::Next);
-                }
-                Reaction::Reopen(reason) => return Err(Ended::Failed(self.error(what, reason))),
-            }
-        }
-    }
-
-    /// Opens a stream and waits until etcd has made the watch.
-    async fn open(
-        &mut self,
-        clients: &Clients,
-        start: i64,
-        what: &str,
-    ) -> Result<WatchStream, Ended> {
-        let mut options = WatchOptions::new().with_start_revision(start);
-        if self.scope.prefix {
-            options = options.with_prefix();
-        }
-        if self.previous {
-            options = options.with_prev_key();
-        }
-        let mut watch = clients.watch.clone();
-        let key = self.scope.key.clone();
-        let opening = async {
-            let mut stream = watch.watch(key, Some(options)).await?;
-            let created = stream.message().await?;
-            Ok((stream, created))
-        };
-        let opened = self.bounded(&what, opening).await;
-        let (stream, created) = opened.map_err(Ended::Failed)?;
-        let response = self.received(what, Ok(created))?;
+    /// What a response tells; `None` when its stream is of no use any more, and the cursor says how to go on.
+    pub(super) fn react(&mut self, response: Response) -> Result<Option<Vec<Change>>, Stop> {
         match self.cursor.response(response) {
-            Reaction::Tell(changes) => self.tell(changes).await?,
-            Reaction::Relist(_) => return Err(Ended::Next),
-            Reaction::Reopen(reason) => return Err(Ended::Failed(self.error(what, reason))),
-        }
-        Ok(stream)
-    }
-
-    /// Gives an operation the time of one request.
-    async fn bounded<T>(
-        &self,
-        what: &(dyn fmt::Display + Sync),
-        operation: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, EtcdError> {
-        let limit = self.connection.request_timeout();
-        let endpoint = self.connection.endpoint_at(self.endpoint);
-        match timeout(limit, operation).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure::of(&error, what, endpoint, Effect::Reads).error),
-            Err(_) => Err(Failure::elapsed(limit, what, endpoint, Effect::Reads).error),
+            Reaction::Tell(changes) => Ok(Some(changes)),
+            Reaction::Relist(why) => {
+                tracing::info!(watch = %self.name(), why, "keys are listed again, and the difference told");
+                Counters::count(&self.counters.relisted);
+                Ok(None)
+            }
+            Reaction::Reopen(reason) => Err(Stop::Failed(self.ended(reason))),
         }
     }
 
-    fn received(
-        &self,
-        what: &str,
-        message: Result<Option<WatchResponse>, ClientError>,
-    ) -> Result<Response, Ended> {
-        let endpoint = self.connection.endpoint_at(self.endpoint);
-        match message {
-            Ok(Some(response)) => Ok(of_library(response)),
-            Ok(None) => Err(Ended::Failed(
-                self.error(what, "the server ended the stream".to_owned()),
-            )),
-            Err(error) => Err(Ended::Failed(
-                Failure::of(&error, &what, endpoint, Effect::Reads).error,
-            )),
-        }
-    }
-
-    async fn tell(&mut self, changes: Vec<Change>) -> Result<(), Ended> {
+    pub(super) async fn tell(&mut self, changes: Vec<Change>) -> Result<(), Stop> {
         for change in changes {
             let event = WatchEvent {
                 watch: self.id,
@@ -292,72 +160,102 @@ impl WatchTask {
                 value: change.value,
                 mod_revision: change.mod_revision,
                 snapshot: change.snapshot,
+                relisted: change.relisted,
                 previous: change.previous,
+                refusal: None,
+                wanted: self.wanted.clone(),
             };
-            if self.subscriber.send(event).await.is_err() {
-                return Err(Ended::Closed);
-            }
+            self.send(event).await?;
         }
+        let last = self.cursor.last();
+        self.counters.revision.store(last, Ordering::Relaxed);
         Ok(())
     }
 
-    fn failed(&mut self, error: &EtcdError) {
-        self.endpoint = self.endpoint.wrapping_add(1);
-        let next = self.connection.endpoint_at(self.endpoint);
-        let from = self.cursor.last() + 1;
-        if self.outage.is_none() {
-            self.outage = Some(Instant::now());
-            tracing::warn!(%error, next, from, "a watch was cut off; it tries until it is back, and goes on from there");
-        } else {
-            tracing::debug!(%error, next, from, "a watch is still cut off");
-        }
+    async fn send(&self, event: WatchEvent) -> Result<(), Stop> {
+        Counters::count(&self.counters.told);
+        self.subscriber.send(event).await.map_err(|_| Stop::Closed)
     }
 
-    fn recovered(&mut self) {
+    /// etcd has let the watch do what it wanted.
+    pub(super) fn is_let(&mut self, state: WatchState) {
         self.backoff.reset();
-        if let Some(since) = self.outage.take() {
-            let endpoint = self.connection.endpoint_at(self.endpoint);
-            tracing::warn!(
-                watch = %Action::new("watch", &self.scope.key),
+        self.is_now(state);
+        if std::mem::take(&mut self.refused) {
+            tracing::warn!(watch = %self.name(), "etcd lets the watch be again");
+        }
+    }
+
+    pub(super) fn is_now(&self, state: WatchState) {
+        self.counters.is_now(state);
+    }
+
+    /// Waits as long as it makes sense after a failure, and tells the subscriber of one that only people can mend.
+    async fn failed(&mut self, error: EtcdError) -> Result<(), Stop> {
+        let refused = match &error {
+            EtcdError::Unauthenticated { reason, .. } => !is_stale_login(reason),
+            EtcdError::Invalid { .. } => true,
+            _ => false,
+        };
+        if !refused {
+            tracing::debug!(%error, from = self.cursor.last(), "a watch tries again");
+            self.is_now(WatchState::Waiting);
+            tokio::time::sleep(self.backoff.next()).await;
+            return Ok(());
+        }
+        self.is_now(WatchState::Refused);
+        if !self.refused {
+            self.refused = true;
+            tracing::warn!(%error, "etcd refuses a watch; it is tried again every few seconds");
+            self.send(WatchEvent {
+                watch: self.id,
+                kind: WatchKind::Refused,
+                key: Vec::new(),
+                value: Vec::new(),
+                mod_revision: self.cursor.last(),
+                snapshot: false,
+                relisted: false,
+                previous: None,
+                refusal: Some(Box::new(error)),
+                wanted: self.wanted.clone(),
+            })
+            .await?;
+        }
+        let pause = REFUSED_PAUSE.mul_f64(rand::random_range(0.5..=1.0));
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// What it means that etcd ended the watch.
+    fn ended(&self, reason: String) -> EtcdError {
+        let (what, endpoint) = (self.name(), "the endpoint in use".to_owned());
+        if reason.contains("permission denied") || reason.contains("user name is empty") {
+            EtcdError::Unauthenticated {
+                what,
                 endpoint,
-                outage = ?since.elapsed(),
-                "a watch is back"
-            );
+                reason,
+            }
+        } else {
+            EtcdError::Unavailable {
+                what,
+                endpoint,
+                reason: match reason.is_empty() {
+                    true => "etcd ended the watch".to_owned(),
+                    false => reason,
+                },
+            }
         }
     }
 
-    fn error(&self, what: &str, reason: String) -> EtcdError {
-        EtcdError::Unavailable {
-            what: what.to_owned(),
-            endpoint: self.connection.endpoint_at(self.endpoint).to_owned(),
-            reason,
+    pub(super) fn spec(&self, start: i64) -> Spec {
+        Spec {
+            scope: self.scope.clone(),
+            start,
+            previous: self.previous,
         }
     }
-}
 
-fn of_library(response: WatchResponse) -> Response {
-    let response = response.0;
-    Response {
-        cluster: response.header.map_or(0, |header| header.cluster_id),
-        canceled: response.canceled,
-        compact_revision: response.compact_revision,
-        reason: response.cancel_reason,
-        changes: response.events.into_iter().filter_map(of_event).collect(),
+    fn name(&self) -> String {
+        Action::new("watch", &self.scope.key).to_string()
     }
-}
-
-fn of_event(event: PbEvent) -> Option<Change> {
-    let kind = match EventType::try_from(event.r#type).ok()? {
-        EventType::Put => WatchKind::Put,
-        EventType::Delete => WatchKind::Delete,
-    };
-    let pair = event.kv?;
-    Some(Change {
-        kind,
-        key: pair.key,
-        value: pair.value,
-        mod_revision: pair.mod_revision,
-        snapshot: false,
-        previous: event.prev_kv.map(KeyValue::from),
-    })
 }

@@ -16,7 +16,7 @@ const ETCDCTL: &str = "/usr/bin/etcdctl";
 struct Shell {
     etcd: EmbeddedEtcd,
     // Declared after the server, so that it is dropped after it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Shell {
@@ -29,10 +29,7 @@ impl Shell {
         let etcd = runtime
             .block_on(embedded::start(([127, 0, 0, 1], 0).into()))
             .expect("a free port can be listened on");
-        Self {
-            etcd,
-            _runtime: runtime,
-        }
+        Self { etcd, runtime }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -303,4 +300,33 @@ fn lock_and_elect_work() {
     let observer = shell.start(&["elect", "--listen", "name"]);
     assert!(observer.line().starts_with("name/"));
     assert_eq!(observer.line(), "first");
+}
+
+/// `etcdctl` makes its locks of puts and watches, the lock service serves its own: both stand in one line.
+#[test]
+fn who_locks_with_etcdctl_and_who_asks_the_lock_service_stand_in_one_line() {
+    let shell = Shell::new();
+    let holder = shell.start(&["lock", "name"]);
+    let key = holder.line();
+    assert!(key.starts_with("name/"), "{key}");
+    let endpoint = shell.etcd.endpoint();
+    let (locked, mut client) = shell.runtime.block_on(async {
+        let client = super::connect(&endpoint).await;
+        let mut locks = client.lock_client();
+        let locked = tokio::spawn(async move { locks.lock("name", None).await });
+        super::until_keys(&client, "name/", 2).await;
+        (locked, client.lock_client())
+    });
+    assert!(!locked.is_finished(), "etcdctl holds it");
+    // Interrupted, it gives the lock back.
+    let process = holder.child.id().to_string();
+    let interrupted = Command::new("kill").args(["-INT", &process]).status();
+    assert!(interrupted.expect("the kill command is there").success());
+    let next = shell.start(&["lock", "name"]);
+    shell.runtime.block_on(async {
+        let locked = super::in_time(locked).await.expect("it does not panic");
+        let locked = locked.expect("it is its turn");
+        client.unlock(locked.key()).await.expect("it is held");
+    });
+    assert!(next.line().starts_with("name/"));
 }

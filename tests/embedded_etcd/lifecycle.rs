@@ -3,7 +3,9 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, ConnectOptions, GetOptions, PutOptions, WatchOptions};
+use etcd_client::{
+    AlarmAction, AlarmType, Client, ConnectOptions, GetOptions, PutOptions, WatchOptions,
+};
 use million::etcd_service::embedded::{self, EmbeddedError};
 
 use super::{DEADLINE, connect, in_time, refusal, serve};
@@ -184,15 +186,22 @@ async fn concurrent_writers_get_one_revision_each() {
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused_and_the_connection_goes_on() {
     let (_etcd, mut client) = serve().await;
-    for size in [2 * 1024 * 1024, 5 * 1024 * 1024] {
+    // Up to 2 MiB a request reaches etcd itself, beyond that its transport refuses it.
+    for (size, text) in [
+        (
+            1700 * 1024,
+            "InvalidArgument: etcdserver: request is too large",
+        ),
+        (
+            5 * 1024 * 1024,
+            "ResourceExhausted: grpc: received message larger than max (5242888 vs. 2097152)",
+        ),
+    ] {
         let refused = client
             .put("k", vec![0; size], None)
             .await
             .expect_err("too large");
-        assert_eq!(
-            refusal(refused),
-            "InvalidArgument: etcdserver: request is too large"
-        );
+        assert_eq!(refusal(refused), text);
     }
     client
         .put("k", vec![0; 9 * 1024 * 1024], None)
@@ -229,10 +238,23 @@ async fn a_store_over_its_quota_refuses_puts_and_takes_deletes() {
         refusal(refused),
         "ResourceExhausted: etcdserver: mvcc: database space exceeded"
     );
+    let alarms = |client: &Client| {
+        let mut maintenance = client.maintenance_client();
+        async move {
+            let told = maintenance
+                .alarm(AlarmAction::Get, AlarmType::None, None)
+                .await;
+            told.expect("it answers").alarms().len()
+        }
+    };
+    assert_eq!(alarms(&client).await, 1);
+    let status = client.status().await.expect("it answers");
+    assert!(status.errors()[0].contains("NOSPACE"), "{status:?}");
     client
         .delete("k", None)
         .await
         .expect("a delete always works");
+    assert_eq!(alarms(&client).await, 0);
     client
         .put("l", "x", None)
         .await

@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use million::etcd_service::embedded::EmbeddedOptions;
 
-use super::{connect, in_time, serve, serve_with};
+use super::{connect, in_time, on_both, serve, serve_with};
 
 async fn next(stream: &mut WatchStream) -> WatchResponse {
     in_time(stream.message())
@@ -71,7 +71,7 @@ async fn every_event_of_many_writers_comes_once_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_far_behind_catches_up_in_order() {
-    const PUTS: i64 = 20_000;
+    const PUTS: i64 = 100_000;
     let (_etcd, mut client) = serve().await;
     let mut asleep = watch(&mut client, "k", WatchOptions::new().with_prefix()).await;
     for turn in 0..PUTS / 100 {
@@ -149,26 +149,47 @@ async fn an_idle_watcher_is_not_canceled_when_the_history_moves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revision_is_split_only_if_fragments_were_asked_for() {
-    let (_etcd, mut client) = serve().await;
-    let options = || WatchOptions::new().with_prefix().with_prev_key();
-    let mut whole = watch(&mut client, "k", options()).await;
-    let mut split = watch(&mut client, "k", options().with_fragment()).await;
-    // With what was there before an event is 1.4 MiB, and a fragment at most 2 MiB.
-    let value = "x".repeat(700 * 1024);
-    for _ in 0..2 {
-        let put = |key: &str| TxnOp::put(key, value.clone(), None);
-        let txn = Txn::new().and_then([put("k1"), put("k2")]);
-        client.txn(txn).await.expect("it fits");
-    }
-    for _ in 0..2 {
-        assert_eq!(next(&mut whole).await.events().len(), 2);
-    }
-    assert_eq!(next(&mut split).await.events().len(), 2);
-    let (first, second) = (next(&mut split).await, next(&mut split).await);
-    assert!(first.0.fragment && !second.0.fragment);
-    assert_eq!(mod_revisions(&first), mod_revisions(&second));
-    assert_eq!(revision(&first), revision(&second));
+async fn a_revision_is_split_only_if_fragments_were_asked_for_and_where_etcd_splits_it() {
+    on_both(|mut client| async move {
+        let options = || WatchOptions::new().with_prefix().with_prev_key();
+        let mut whole = watch(&mut client, "k", options()).await;
+        let mut split = watch(&mut client, "k", options().with_fragment()).await;
+        // With what was there before an event is 1.4 MiB, and a fragment at most 2 MiB.
+        let value = "x".repeat(700 * 1024);
+        for _ in 0..2 {
+            let put = |key: &str| TxnOp::put(key, value.clone(), None);
+            let txn = Txn::new().and_then([put("k1"), put("k2")]);
+            client.txn(txn).await.expect("it fits");
+        }
+        for _ in 0..2 {
+            assert_eq!(next(&mut whole).await.events().len(), 2);
+        }
+        assert_eq!(next(&mut split).await.events().len(), 2);
+        let (first, second) = (next(&mut split).await, next(&mut split).await);
+        assert!(first.0.fragment && !second.0.fragment);
+        assert_eq!(mod_revisions(&first), mod_revisions(&second));
+        assert_eq!(revision(&first), revision(&second));
+
+        // A hundred events, in the second turn of 28 KiB: the last piece has what is left.
+        let value = "x".repeat(14 * 1024);
+        let mut counts = Vec::new();
+        for turn in 0..2 {
+            let put = |n: i32| TxnOp::put(format!("k/{n:03}"), value.clone(), None);
+            let puts: Vec<TxnOp> = (0..100).map(put).collect();
+            let txn = Txn::new().and_then(puts);
+            client.txn(txn).await.expect("it fits");
+            assert_eq!(next(&mut whole).await.events().len(), 100);
+            loop {
+                let piece = next(&mut split).await;
+                counts.push((turn, piece.events().len()));
+                if !piece.0.fragment {
+                    break;
+                }
+            }
+        }
+        assert_eq!(counts, [(0, 100), (1, 73), (1, 27)]);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,4 +325,42 @@ async fn a_put_with_its_own_revocation_is_seen_as_put_and_delete() {
         kinds,
         [(EventType::Put, None), (EventType::Delete, Some(lease))]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_is_told_while_writes_go_on() {
+    let (etcd, mut client) = serve().await;
+    let mut stream = watch(&mut client, "k", WatchOptions::new().with_prefix()).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let mut client = connect(&etcd.endpoint()).await;
+        writers.spawn(async move {
+            loop {
+                let put = client.put(format!("k{writer}"), "x", None).await;
+                put.expect("it fits");
+            }
+        });
+    }
+    let mut seen = 0;
+    for _ in 0..20 {
+        let put = client.put("other", "x", None).await.expect("it fits");
+        let asked = put.header().expect("it has a header").revision();
+        stream.request_progress().await.expect("the stream is open");
+        loop {
+            let response = next(&mut stream).await;
+            if response.watch_id() == -1 {
+                assert!(revision(&response) >= asked && revision(&response) >= seen);
+                seen = revision(&response);
+                break;
+            }
+            for revision in mod_revisions(&response) {
+                assert!(
+                    revision > seen,
+                    "nothing comes after the progress that says so"
+                );
+                seen = revision;
+            }
+        }
+    }
+    writers.shutdown().await;
 }

@@ -118,11 +118,8 @@ async fn a_registration_comes_and_goes(house: &mut House) {
         address: "127.0.0.1:50052".to_owned(),
         metadata: BTreeMap::from([("node_id".to_owned(), "n".to_owned())]),
     };
-    let register = Register {
-        key: "/n/127.0.0.1:50052".to_owned(),
-        value: record.to_value(),
-        ttl: Duration::from_secs(10),
-    };
+    let ttl = Duration::from_secs(10);
+    let register = Register::new("/n/127.0.0.1:50052", record.to_value(), ttl);
     let registration = house.etcd.call(register).await.unwrap().unwrap();
     let mut expected = node("127.0.0.1:50052", "127.0.0.1:50052");
     expected.metadata = record.metadata;

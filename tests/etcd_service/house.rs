@@ -29,6 +29,15 @@ macro_rules! on_both {
     };
 }
 
+/// Makes a test of each case for a real etcd alone.
+macro_rules! on_real {
+    ($($case:ident),* $(,)?) => {
+        mod real {
+            $(#[test] fn $case() { crate::house::House::real(super::$case); })*
+        }
+    };
+}
+
 pub(crate) enum Server {
     Embedded(EmbeddedEtcd),
     Real(RealEtcd),
@@ -94,6 +103,13 @@ impl House {
             Server::Real(server) => server,
             Server::Embedded(_) => panic!("this case needs a real etcd"),
         }
+    }
+
+    /// Another etcd service of the same server, which does not go through the proxy.
+    pub(crate) fn neighbour(&self) -> Handle<Etcd> {
+        let endpoint = self.server.endpoint();
+        let settings = settings(&format!("endpoints: '{endpoint}', request_timeout: 10000"));
+        self.million.spawn(Etcd::new(settings))
     }
 
     /// A client of the server that knows neither proxy nor service.

@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests measure real time and start plain threads"
+    clippy::print_stdout,
+    reason = "tests measure real time, start plain threads and print what they measured"
 )]
 
 #[path = "../support/mod.rs"]
@@ -11,9 +12,25 @@ mod support;
 #[macro_use]
 mod house;
 
+mod asking;
+mod configuring;
 mod connecting;
 mod discovering;
+mod electing;
+mod failing_over;
+mod keeping;
+mod leasing;
+mod listing;
+mod locking;
+mod locking_faults;
 mod operating;
 mod registering;
+mod registry;
+mod requesting;
+mod scripted;
+mod transacting;
 mod watching;
+mod watching_compaction;
 mod watching_faults;
+mod watching_many;
+mod watching_refused;

@@ -1,23 +1,29 @@
-//! Reading, writing and leases.
+//! Reading and writing, and asking the servers.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use million::etcd_service::{
-    Delete, EtcdError, Get, Grant, KeepAlive, LeaseId, List, Put, Revoke, Status,
+    Compact, Delete, Etcd, EtcdError, Get, Grant, List, MemberList, Put, Status, StatusOfAll,
 };
 
-use crate::house::{House, until};
+use crate::asking::{ok, refused};
+use crate::house::{House, settings};
 
 on_both!(
     what_is_put_is_read_and_deleted,
     an_empty_value_is_a_value,
     a_list_is_of_one_revision_in_the_order_of_keys,
     the_past_can_be_read_until_it_is_compacted,
-    a_revoked_lease_takes_its_keys_along,
-    a_lease_that_is_kept_alive_lives_and_one_that_is_not_ends,
-    a_lease_that_is_none_is_not_found,
     a_request_that_is_wrong_is_invalid,
+    a_put_tells_what_was_there,
+    a_put_can_keep_the_value_or_the_lease,
+    keys_are_deleted_by_range_and_told,
+    a_range_that_holds_nothing_is_refused_and_deletes_nothing,
+    history_is_let_go_of,
     the_status_tells_of_the_server,
+    the_status_of_each_endpoint_is_told,
+    the_members_are_told,
 );
 
 async fn what_is_put_is_read_and_deleted(house: &mut House) {
@@ -91,68 +97,6 @@ async fn the_past_can_be_read_until_it_is_compacted(house: &mut House) {
     assert!(matches!(past, Err(EtcdError::Compacted { .. })), "{past:?}");
 }
 
-async fn a_revoked_lease_takes_its_keys_along(house: &mut House) {
-    let etcd = &house.etcd;
-    let ttl = Duration::from_secs(60);
-    let lease = etcd.call(Grant { ttl }).await.unwrap().unwrap();
-    assert_eq!(lease.ttl, ttl);
-    etcd.call(Put::new("k", "v").lease(lease.id))
-        .await
-        .unwrap()
-        .unwrap();
-    let pair = etcd.call(Get::key("k")).await.unwrap().unwrap().unwrap();
-    assert_eq!(pair.lease, Some(lease.id));
-    etcd.call(Revoke(lease.id)).await.unwrap().unwrap();
-    assert_eq!(etcd.call(Get::key("k")).await.unwrap(), Ok(None));
-}
-
-async fn a_lease_that_is_kept_alive_lives_and_one_that_is_not_ends(house: &mut House) {
-    let etcd = &house.etcd;
-    let ttl = Duration::from_secs(2);
-    let kept = etcd.call(Grant { ttl }).await.unwrap().unwrap();
-    let left = etcd.call(Grant { ttl }).await.unwrap().unwrap();
-    for (key, lease) in [("kept", kept), ("left", left)] {
-        etcd.call(Put::new(key, "v").lease(lease.id))
-            .await
-            .unwrap()
-            .unwrap();
-    }
-    until("the lease that nobody keeps ends", async || {
-        let remaining = etcd.call(KeepAlive(kept.id)).await.unwrap().unwrap();
-        assert_eq!(remaining, kept.ttl);
-        etcd.call(Get::key("left"))
-            .await
-            .unwrap()
-            .unwrap()
-            .is_none()
-    })
-    .await;
-    assert!(
-        etcd.call(Get::key("kept"))
-            .await
-            .unwrap()
-            .unwrap()
-            .is_some()
-    );
-}
-
-async fn a_lease_that_is_none_is_not_found(house: &mut House) {
-    let none = LeaseId(0x1234);
-    let kept = house.etcd.call(KeepAlive(none)).await.unwrap();
-    assert!(matches!(kept, Err(EtcdError::NotFound { .. })), "{kept:?}");
-    let revoked = house.etcd.call(Revoke(none)).await.unwrap();
-    assert!(
-        matches!(revoked, Err(EtcdError::NotFound { .. })),
-        "{revoked:?}"
-    );
-    let put = house
-        .etcd
-        .call(Put::new("k", "v").lease(none))
-        .await
-        .unwrap();
-    assert!(matches!(put, Err(EtcdError::NotFound { .. })), "{put:?}");
-}
-
 async fn a_request_that_is_wrong_is_invalid(house: &mut House) {
     let etcd = &house.etcd;
     let put = etcd.call(Put::new("", "v")).await.unwrap();
@@ -168,9 +112,6 @@ async fn a_request_that_is_wrong_is_invalid(house: &mut House) {
         matches!(future, Err(EtcdError::Invalid { .. })),
         "{future:?}"
     );
-    let ttl = Duration::ZERO;
-    let grant = etcd.call(Grant { ttl }).await.unwrap();
-    assert!(matches!(grant, Err(EtcdError::Invalid { .. })), "{grant:?}");
 }
 
 async fn the_status_tells_of_the_server(house: &mut House) {
@@ -180,4 +121,115 @@ async fn the_status_tells_of_the_server(house: &mut House) {
     assert_eq!(status.revision, revision);
     assert!(status.version.starts_with("3."), "{status:?}");
     assert!(status.leader.is_some());
+}
+
+async fn a_put_tells_what_was_there(house: &mut House) {
+    let etcd = &house.etcd;
+    let first = ok(etcd, Put::new("k", "one").previous()).await;
+    assert_eq!(first.previous, None);
+    ok(etcd, Put::new("k", "")).await;
+    let third = ok(etcd, Put::new("k", "three").previous()).await;
+    let previous = third.previous.unwrap();
+    assert_eq!((previous.value.as_slice(), previous.version), (&b""[..], 2));
+    assert_eq!(previous.create_revision, first.revision);
+    assert_eq!(third.revision, first.revision + 2);
+}
+
+async fn a_put_can_keep_the_value_or_the_lease(house: &mut House) {
+    let etcd = &house.etcd;
+    let lease = ok(etcd, Grant::new(Duration::from_secs(60))).await.id;
+    ok(etcd, Put::new("k", "one").lease(lease)).await;
+    ok(etcd, Put::new("k", "two").keep_lease()).await;
+    let pair = ok(etcd, Get::key("k")).await.unwrap();
+    assert_eq!(
+        (pair.value.as_slice(), pair.lease),
+        (&b"two"[..], Some(lease))
+    );
+    ok(etcd, Put::keeping_value("k")).await;
+    let pair = ok(etcd, Get::key("k")).await.unwrap();
+    assert_eq!((pair.value.as_slice(), pair.lease), (&b"two"[..], None));
+
+    for absent in [
+        Put::keeping_value("none"),
+        Put::new("none", "").keep_lease(),
+    ] {
+        let error = refused(etcd, absent).await;
+        assert!(matches!(error, EtcdError::Invalid { .. }), "{error:?}");
+    }
+    let both = refused(etcd, Put::new("k", "").lease(lease).keep_lease()).await;
+    assert!(matches!(both, EtcdError::Invalid { .. }), "{both:?}");
+}
+
+async fn keys_are_deleted_by_range_and_told(house: &mut House) {
+    let etcd = &house.etcd;
+    for key in ["a", "b", "c", "d"] {
+        ok(etcd, Put::new(key, key)).await;
+    }
+    let taken = ok(etcd, Delete::range("b", "d").previous()).await;
+    let values: Vec<_> = taken
+        .pairs
+        .iter()
+        .map(|pair| pair.value.as_slice())
+        .collect();
+    assert_eq!(values, [b"b", b"c"]);
+    assert_eq!(ok(etcd, Delete::range("b", "d")).await.count, 0);
+    let nothing = ok(etcd, Delete::key("b").previous()).await;
+    assert_eq!(
+        (nothing.pairs, nothing.revision),
+        (Vec::new(), taken.revision)
+    );
+    assert_eq!(ok(etcd, Delete::prefix("")).await.count, 2);
+}
+
+async fn a_range_that_holds_nothing_is_refused_and_deletes_nothing(house: &mut House) {
+    let etcd = &house.etcd;
+    ok(etcd, Put::new("k", "v")).await;
+    for (from, to) in [("b", "a"), ("b", "b"), ("b", ""), ("b", "\0"), ("", "")] {
+        let delete = refused(etcd, Delete::range(from, to)).await;
+        assert!(matches!(delete, EtcdError::Invalid { .. }), "{delete:?}");
+        let list = refused(etcd, List::range(from, to)).await;
+        assert!(matches!(list, EtcdError::Invalid { .. }), "{list:?}");
+    }
+    assert!(ok(etcd, Get::key("k")).await.is_some());
+}
+
+async fn history_is_let_go_of(house: &mut House) {
+    let etcd = &house.etcd;
+    let first = ok(etcd, Put::new("k", "one")).await;
+    let second = ok(etcd, Put::new("k", "two")).await;
+    let at = ok(etcd, Compact::before(second).physical()).await;
+    assert_eq!(at, second);
+    let past = refused(etcd, Get::key("k").revision(first)).await;
+    assert!(matches!(past, EtcdError::Compacted { .. }), "{past:?}");
+    let there = ok(etcd, Get::key("k").revision(second)).await;
+    assert_eq!(there.map(|pair| pair.value), Some(b"two".to_vec()));
+    let again = refused(etcd, Compact::before(second)).await;
+    assert!(matches!(again, EtcdError::Compacted { .. }), "{again:?}");
+    let future = refused(etcd, Compact::before(second + 1)).await;
+    assert!(matches!(future, EtcdError::Invalid { .. }), "{future:?}");
+}
+
+async fn the_status_of_each_endpoint_is_told(house: &mut House) {
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let gone = format!("http://{}", gone.local_addr().unwrap());
+    let alive = house.proxy.endpoint();
+    let two = settings(&format!("endpoints: ['{gone}', '{alive}']"));
+    let etcd = house.million.spawn(Etcd::new(two));
+    let told = ok(&etcd, StatusOfAll).await;
+    let endpoints: Vec<_> = told.iter().map(|one| one.endpoint.as_str()).collect();
+    assert_eq!(endpoints, [gone.as_str(), alive.as_str()]);
+    assert!(told[0].status.as_ref().unwrap_err().is_retryable());
+    let status = told[1].status.as_ref().unwrap();
+    assert_eq!(status.leader, Some(status.member));
+    assert!(status.db_size >= status.db_size_in_use && status.errors.is_empty());
+    assert!(!status.learner && status.raft_term > 0);
+}
+
+async fn the_members_are_told(house: &mut House) {
+    let members = ok(&house.etcd, MemberList).await;
+    let status = ok(&house.etcd, Status).await;
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0].id, status.member);
+    assert_eq!(members[0].client_urls, [house.server.endpoint()]);
+    assert!(!members[0].learner && !members[0].name.is_empty());
 }

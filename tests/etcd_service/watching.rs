@@ -180,9 +180,9 @@ async fn the_previous_value_is_told_when_asked_for(house: &mut House) {
 }
 
 /// A subscriber that takes one event for each permit.
-struct Slow {
-    permits: Arc<Semaphore>,
-    told: mpsc::UnboundedSender<WatchEvent>,
+pub(crate) struct Slow {
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) told: mpsc::UnboundedSender<WatchEvent>,
 }
 impl Service for Slow {}
 impl Handler<WatchEvent> for Slow {

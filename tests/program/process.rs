@@ -36,10 +36,14 @@ impl Ended {
 impl Process {
     /// Starts `million` with `arguments`, in an empty environment but for the path, and with `folder` as the current one.
     pub(crate) fn start_in(folder: &std::path::Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_million"))
-            .args(arguments)
-            .current_dir(folder)
-            .env_clear()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_million"));
+        command.args(arguments).current_dir(folder).env_clear();
+        Self::run(command)
+    }
+
+    /// Runs a command that ends up as `million`.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -103,6 +107,12 @@ impl Process {
             .find(|word| !word.is_empty())
             .expect("a word follows")
             .to_owned()
+    }
+
+    /// The id that the operating system gave it.
+    #[allow(dead_code, reason = "every test binary uses the part that it needs")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.

@@ -129,3 +129,32 @@ fn a_password_is_shown_nowhere() {
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
     }
 }
+
+#[test]
+fn the_embedded_server_is_in_memory_unless_a_folder_is_named() {
+    let options = |text: &str| format!("{:?}", configure(text).unwrap().etcd.embedded_options());
+    assert!(options("etcd: {}").contains("data_dir: None, fsync: true"));
+    assert!(
+        options("etcd: { embedded: { data_dir: data/etcd, fsync: false } }")
+            .contains("data_dir: Some(\"data/etcd\"), fsync: false")
+    );
+    let message = refusal("etcd:\n  embedded: { folder: x }\n");
+    assert_eq!(
+        message,
+        "f.yaml:2:15: unknown key `etcd.embedded.folder`; the keys known here are data_dir, fsync"
+    );
+}
+
+#[test]
+fn the_root_of_the_configuration_ends_with_a_slash() {
+    let root = |text| configure(text).unwrap().etcd.config_root().to_owned();
+    assert_eq!(root("{}"), "/config/");
+    assert_eq!(
+        root("etcd: { config_root: /shop/settings/ }"),
+        "/shop/settings/"
+    );
+    assert_eq!(
+        refusal("etcd:\n  config_root: /shop\n"),
+        "f.yaml:2:3: `etcd.config_root`: `/shop` does not end with a slash; write `/shop/`"
+    );
+}

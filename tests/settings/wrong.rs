@@ -131,6 +131,8 @@ fn a_value_out_of_range_is_told_with_its_line_and_the_range() {
         ("session_monitor", "s_per_tick", "18446744073709551615"),
         ("etcd", "connect_timeout", "0"),
         ("etcd", "request_timeout", "600001"),
+        ("etcd", "max_in_flight", "0"),
+        ("etcd", "max_queued", "-1"),
         ("etcd", "heartbeat_check_interval_ms", "1"),
         ("push_manager", "node_queue", "0"),
         ("push_manager", "node_in_flight", "0"),

@@ -4,6 +4,8 @@
 //! a record too, with version 0. Writes since the last commit carry the revision after the current one, and reads see
 //! them, so that a transaction reads what it wrote.
 
+mod replay;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -194,12 +196,13 @@ impl Keyspace {
             }
         }
         // What happened at the compacted revision itself can still be watched, so it stays in the log.
-        let kept = self
-            .log
-            .partition_point(|record| record.mod_revision <= revision);
-        for position in 0..kept {
-            let record = Record::clone(&self.log[position]);
+        let mut position = 0;
+        while let Some(record) = self.log.get(position)
+            && record.mod_revision == revision
+        {
+            let record = Record::clone(record);
             self.trim(&record.key);
+            position += 1;
         }
         Ok(())
     }
@@ -244,14 +247,14 @@ impl Keyspace {
         let Some(history) = self.index.get_mut(key) else {
             return;
         };
-        let newer = history.partition_point(|record| record.mod_revision <= self.compacted);
-        let hidden = match newer.checked_sub(1) {
-            None => 0,
-            // A deletion shows nothing, so it need not stay.
-            Some(last) if history[last].version == 0 => newer,
-            Some(last) => last,
-        };
-        history.drain(..hidden);
+        // From the front: all that is looked at is dropped, but for one record, while a search would wake old ones.
+        while let Some(next) = history.get(1)
+            && next.mod_revision <= self.compacted
+        {
+            history.pop_front();
+        }
+        // A deletion shows nothing, so it need not stay.
+        history.pop_front_if(|first| first.version == 0 && first.mod_revision <= self.compacted);
         if history.is_empty() {
             self.index.remove(key);
         } else if history.capacity() / 4 > history.len() {

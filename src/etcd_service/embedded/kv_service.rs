@@ -13,9 +13,14 @@ use futures::stream;
 use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::options::MAX_REQUEST_BYTES;
+use super::options::{MAX_REQUEST_BYTES, MAX_TXN_OPS};
 use super::refusal::Refusal;
 use super::shared::Shared;
+use super::store::{check_delete, check_put};
+use super::txn;
+
+/// The largest message that reaches an etcd: its largest request, and what it allows for what gRPC adds to it.
+const MAX_ETCD_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 /// Keys in one piece of a streamed range: a piece of small keys stays far below a client's message limit.
 const STREAM_CHUNK: usize = 1000;
@@ -61,7 +66,7 @@ impl PbKvService for KvService {
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
         let request = request.into_inner();
-        check_size(&request)?;
+        check_size(&request, check_put)?;
         let answer = self.shared.write(|store| store.put(request))?;
         let header = self.shared.header(answer.revision);
         Ok(Response::new(answer.into_proto(header)))
@@ -72,7 +77,7 @@ impl PbKvService for KvService {
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
         let request = request.into_inner();
-        check_size(&request)?;
+        check_size(&request, check_delete)?;
         let answer = self.shared.write(|store| store.delete(request))?;
         let header = self.shared.header(answer.revision);
         Ok(Response::new(answer.into_proto(header)))
@@ -80,7 +85,7 @@ impl PbKvService for KvService {
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
         let request = request.into_inner();
-        check_size(&request)?;
+        check_size(&request, |request| txn::check(request, MAX_TXN_OPS))?;
         let answer = self.shared.write(|store| store.txn(request))?;
         let header = self.shared.header(answer.revision);
         Ok(Response::new(answer.into_proto(header)))
@@ -98,11 +103,24 @@ impl PbKvService for KvService {
     }
 }
 
-fn check_size(request: &impl Message) -> Result<(), Refusal> {
-    if request.encoded_len() > MAX_REQUEST_BYTES {
-        return Err(Refusal::RequestTooLarge);
+/// Refuses a request that is too large, unless `check` refuses it for another reason: etcd looks at that first, if the
+/// message reaches it.
+fn check_size<R: Message>(
+    request: &R,
+    check: impl FnOnce(&R) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let bytes = request.encoded_len();
+    if bytes <= MAX_REQUEST_BYTES {
+        return Ok(());
     }
-    Ok(())
+    if bytes > MAX_ETCD_MESSAGE_BYTES {
+        return Err(Refusal::MessageTooLarge {
+            bytes,
+            max: MAX_ETCD_MESSAGE_BYTES,
+        });
+    }
+    check(request)?;
+    Err(Refusal::RequestTooLarge)
 }
 
 /// Pieces whose merge is the whole; only the last has the header, the count and whether there is more.

@@ -97,6 +97,17 @@ impl Leases {
         self.deadlines.iter().map(|(_, id)| *id).collect()
     }
 
+    /// Id and granted seconds of each lease, by id.
+    pub(super) fn granted(&self) -> Vec<(i64, i64)> {
+        let mut granted: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|(id, lease)| (*id, lease.granted))
+            .collect();
+        granted.sort_unstable();
+        granted
+    }
+
     pub(super) fn contains(&self, id: i64) -> bool {
         self.by_id.contains_key(&id)
     }

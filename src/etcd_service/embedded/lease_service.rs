@@ -11,6 +11,7 @@ use etcd_client::proto::{
 use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use super::maintenance::is_full;
 use super::refusal::Refusal;
 use super::shared::Shared;
 
@@ -44,20 +45,10 @@ impl PbLeaseService for LeaseService {
         request: Request<PbLeaseGrantRequest>,
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
         let PbLeaseGrantRequest { ttl, id } = request.into_inner();
-        let now = self.shared.now();
-        let (id, ttl, revision) = self.shared.write(|store| {
-            let id = if id == 0 {
-                // Ids are drawn until one is free: with 63 bits that is the first, in all likelihood.
-                std::iter::repeat_with(|| rand::random_range(1..=i64::MAX))
-                    .find(|id| !store.has_lease(*id))
-                    .unwrap_or(id)
-            } else {
-                id
-            };
-            let ttl = store.grant(id, ttl, now)?;
-            Ok::<_, Refusal>((id, ttl, store.revision()))
-        })?;
-        self.shared.lease_granted.notify_one();
+        if self.shared.read(is_full) {
+            return Err(Refusal::NoSpace.into());
+        }
+        let (id, ttl, revision) = self.shared.grant(id, ttl)?;
         Ok(Response::new(PbLeaseGrantResponse {
             header: Some(self.shared.header(revision)),
             id,

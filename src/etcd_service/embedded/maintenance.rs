@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use etcd_client::AlarmType;
 use etcd_client::proto::{
-    PbAlarmRequest, PbAlarmResponse, PbDefragmentRequest, PbDefragmentResponse, PbDowngradeRequest,
-    PbDowngradeResponse, PbHashKvRequest, PbHashKvResponse, PbHashRequest, PbHashResponse,
-    PbMaintenanceService, PbMoveLeaderRequest, PbMoveLeaderResponse, PbSnapshotRequest,
-    PbSnapshotResponse, PbStatusRequest, PbStatusResponse,
+    PbAlarmMember, PbAlarmRequest, PbAlarmResponse, PbDefragmentRequest, PbDefragmentResponse,
+    PbDowngradeRequest, PbDowngradeResponse, PbHashKvRequest, PbHashKvResponse, PbHashRequest,
+    PbHashResponse, PbMaintenanceService, PbMoveLeaderRequest, PbMoveLeaderResponse,
+    PbSnapshotRequest, PbSnapshotResponse, PbStatusRequest, PbStatusResponse,
 };
 use futures::Stream;
 use prost::Message;
@@ -23,8 +24,8 @@ use super::store::Store;
 /// it as a plain semantic version.
 const API_VERSION: &str = "3.5.0";
 
-/// The storage format that 3.5 names.
-const STORAGE_VERSION: &str = "3.5.0";
+/// What etcd's status calls the alarm of a full store.
+const NO_SPACE_NAME: &str = "NOSPACE";
 
 #[derive(Clone, Debug)]
 pub(super) struct MaintenanceService {
@@ -35,11 +36,16 @@ pub(super) struct MaintenanceService {
 impl PbMaintenanceService for MaintenanceService {
     async fn alarm(
         &self,
-        _request: Request<PbAlarmRequest>,
+        request: Request<PbAlarmRequest>,
     ) -> Result<Response<PbAlarmResponse>, Status> {
+        let asked = AlarmType::try_from(request.get_ref().alarm);
+        let (full, revision) = self.shared.read(|store| (is_full(store), store.revision()));
+        // It raises and ends the one alarm that it has by itself, so all actions come to telling of it.
+        let told =
+            full && asked.is_ok_and(|kind| matches!(kind, AlarmType::None | AlarmType::Nospace));
         Ok(Response::new(PbAlarmResponse {
-            header: Some(self.shared.header_now()),
-            alarms: Vec::new(),
+            header: Some(self.shared.header(revision)),
+            alarms: told.then(|| self.no_space()).into_iter().collect(),
         }))
     }
 
@@ -47,15 +53,17 @@ impl PbMaintenanceService for MaintenanceService {
         &self,
         _request: Request<PbStatusRequest>,
     ) -> Result<Response<PbStatusResponse>, Status> {
-        let (revision, live, history, quota) = self.shared.read(|store| {
+        let (revision, live, history, full) = self.shared.read(|store| {
             let keyspace = store.keyspace();
             (
                 store.revision(),
                 keyspace.live_bytes(),
                 keyspace.log_bytes(),
-                store.quota_bytes(),
+                is_full(store),
             )
         });
+        let alarm = self.no_space();
+        let error = || format!("memberID:{} alarm:{} ", alarm.member_id, NO_SPACE_NAME);
         let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let applied = revision.unsigned_abs();
         Ok(Response::new(PbStatusResponse {
@@ -63,13 +71,13 @@ impl PbMaintenanceService for MaintenanceService {
             version: API_VERSION.to_owned(),
             db_size: bytes(live.saturating_add(history)),
             db_size_in_use: bytes(live),
-            db_size_quota: bytes(quota),
             leader: self.shared.member_id,
             // There is no log of raft; the revision grows as its index does.
             raft_index: applied,
             raft_applied_index: applied,
             raft_term: RAFT_TERM,
-            storage_version: STORAGE_VERSION.to_owned(),
+            errors: full.then(error).into_iter().collect(),
+            // What 3.6 tells beside this is not told by the version that it names.
             ..PbStatusResponse::default()
         }))
     }
@@ -78,10 +86,9 @@ impl PbMaintenanceService for MaintenanceService {
         &self,
         _request: Request<PbDefragmentRequest>,
     ) -> Result<Response<PbDefragmentResponse>, Status> {
-        // Memory that is freed goes back to the allocator at once: there is nothing to defragment.
-        Ok(Response::new(PbDefragmentResponse {
-            header: Some(self.shared.header_now()),
-        }))
+        // Memory that is freed goes back to the allocator at once: there is nothing to defragment. As etcd's, the answer
+        // has no header.
+        Ok(Response::new(PbDefragmentResponse::default()))
     }
 
     async fn hash(
@@ -100,14 +107,15 @@ impl PbMaintenanceService for MaintenanceService {
         request: Request<PbHashKvRequest>,
     ) -> Result<Response<PbHashKvResponse>, Status> {
         let asked = request.into_inner().revision;
-        let ((records, at, compacted), revision) = self
+        let ((records, _, compacted), revision) = self
             .shared
             .read(|store| Ok::<_, Refusal>((live_at(store, asked)?, store.revision())))?;
         Ok(Response::new(PbHashKvResponse {
             header: Some(self.shared.header(revision)),
             hash: hash_of(&records),
             compact_revision: compacted,
-            hash_revision: at,
+            // 3.6 tells the revision too.
+            ..PbHashKvResponse::default()
         }))
     }
 
@@ -118,15 +126,19 @@ impl PbMaintenanceService for MaintenanceService {
         _request: Request<PbSnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         Err(Status::unimplemented(
-            "the embedded etcd keeps nothing on disk, so it has no snapshot; read the keys with a range instead",
+            "the embedded etcd makes no snapshots; read the keys with a range, or copy its data folder while it is stopped",
         ))
     }
 
     async fn move_leader(
         &self,
-        _request: Request<PbMoveLeaderRequest>,
+        request: Request<PbMoveLeaderRequest>,
     ) -> Result<Response<PbMoveLeaderResponse>, Status> {
-        // A single member has nobody to move the leadership to.
+        // A single member has nobody to move the leadership to but itself, which has it. As etcd's, the answer has no
+        // header.
+        if request.into_inner().target_id == self.shared.member_id {
+            return Ok(Response::new(PbMoveLeaderResponse::default()));
+        }
         Err(Refusal::BadLeaderTransferee.into())
     }
 
@@ -138,6 +150,20 @@ impl PbMaintenanceService for MaintenanceService {
             "the embedded etcd speaks one version of the API and cannot be downgraded",
         ))
     }
+}
+
+impl MaintenanceService {
+    fn no_space(&self) -> PbAlarmMember {
+        PbAlarmMember {
+            member_id: self.shared.member_id,
+            alarm: AlarmType::Nospace as i32,
+        }
+    }
+}
+
+/// What adds to the store is refused now.
+pub(super) fn is_full(store: &Store) -> bool {
+    store.keyspace().live_bytes() >= store.quota_bytes()
 }
 
 /// All records that live at a revision, with that revision and the compacted one.

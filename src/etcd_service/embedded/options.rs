@@ -1,5 +1,6 @@
 //! What can be set about an embedded server, and the limits that it shares with etcd.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The largest request that writes, in encoded bytes: etcd's default (`--max-request-bytes`), 1.5 MiB.
@@ -16,7 +17,7 @@ pub(super) const MAX_TXN_OPS: usize = 128;
 /// largest request plus 512 KiB for what gRPC adds.
 pub(super) const FRAGMENT_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
-/// How much an [`EmbeddedEtcd`](super::EmbeddedEtcd) may hold, and how often it reports progress.
+/// How much an [`EmbeddedEtcd`](super::EmbeddedEtcd) may hold, where it keeps it, and how often it reports progress.
 ///
 /// ```
 /// use million::etcd_service::embedded::EmbeddedOptions;
@@ -30,6 +31,10 @@ pub struct EmbeddedOptions {
     pub(super) history_bytes: usize,
     pub(super) quota_bytes: usize,
     pub(super) progress_interval: Duration,
+    /// `None`: everything stays in memory.
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) fsync: bool,
+    pub(super) rewrite_bytes: u64,
 }
 
 impl EmbeddedOptions {
@@ -45,6 +50,9 @@ impl EmbeddedOptions {
 
     /// Ten minutes: etcd's own default (`--experimental-watch-progress-notify-interval`).
     pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+
+    /// 64 MiB: a start reads twice as much in a second, and writing so much anew takes less, some times a minute at the worst.
+    pub const DEFAULT_REWRITE_BYTES: u64 = 64 * 1024 * 1024;
 
     /// Keeps the last `revisions` revisions for reads of the past and for watches that resume; what is older is
     /// compacted by itself after each write. At least 1 is kept.
@@ -80,6 +88,47 @@ impl EmbeddedOptions {
         self
     }
 
+    /// Keeps everything in one file, `etcd.log`, in `folder`, which is made if it is missing: nothing that was acknowledged is lost when the
+    /// process is killed. One server at a time may use a folder.
+    ///
+    /// A start reads the file: keys, the history for watches that resume, the compacted revision, leases, each with its whole
+    /// time to live again, and the ids of cluster and member. Answers come once they are on disk, so writing is as fast as
+    /// the disk; those that come together share one fsync.
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().data_dir("/var/lib/million/etcd");
+    /// ```
+    pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(folder.into());
+        self
+    }
+
+    /// Whether each batch is forced onto the disk (`fsync`) before it is acknowledged: by default it is. Without, what was
+    /// acknowledged outlives the process but not the machine: a power failure may lose the last writes, or leave a file that
+    /// a start refuses. It means something only with a [`data_dir`](Self::data_dir).
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().data_dir("/tmp/etcd").fsync(false);
+    /// ```
+    pub fn fsync(mut self, fsync: bool) -> Self {
+        self.fsync = fsync;
+        self
+    }
+
+    /// Writes the file anew, without what nobody can read any more, when it has grown by so many bytes and to twice of what
+    /// it began with. It means something only with a [`data_dir`](Self::data_dir).
+    ///
+    /// ```
+    /// # use million::etcd_service::embedded::EmbeddedOptions;
+    /// let options = EmbeddedOptions::default().data_dir("/tmp/etcd").rewrite_bytes(1024 * 1024);
+    /// ```
+    pub fn rewrite_bytes(mut self, bytes: u64) -> Self {
+        self.rewrite_bytes = bytes;
+        self
+    }
+
     /// How often a watch that asked for it (`progress_notify`) hears of the current revision while nothing happens to its keys.
     /// At least 1 ms.
     ///
@@ -101,6 +150,9 @@ impl Default for EmbeddedOptions {
             history_bytes: Self::DEFAULT_HISTORY_BYTES,
             quota_bytes: Self::DEFAULT_QUOTA_BYTES,
             progress_interval: Self::DEFAULT_PROGRESS_INTERVAL,
+            data_dir: None,
+            fsync: true,
+            rewrite_bytes: Self::DEFAULT_REWRITE_BYTES,
         }
     }
 }

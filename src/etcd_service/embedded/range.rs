@@ -64,9 +64,8 @@ pub(super) fn check(request: &PbRangeRequest) -> Result<(), Refusal> {
     if request.key.is_empty() {
         return Err(Refusal::EmptyKey);
     }
-    if SortOrder::try_from(request.sort_order).is_err()
-        || SortTarget::try_from(request.sort_target).is_err()
-    {
+    // An unknown target ends the process of some etcds; later ones refuse it so.
+    if SortTarget::try_from(request.sort_target).is_err() {
         return Err(Refusal::InvalidSortOption);
     }
     Ok(())
@@ -77,7 +76,8 @@ pub(super) fn run(keyspace: &Keyspace, request: PbRangeRequest) -> Result<RangeA
     let revision = keyspace.readable(request.revision)?;
     let target =
         SortTarget::try_from(request.sort_target).map_err(|_| Refusal::InvalidSortOption)?;
-    let order = SortOrder::try_from(request.sort_order).map_err(|_| Refusal::InvalidSortOption)?;
+    // An unknown order leaves the order of the keys, as in etcd.
+    let order = SortOrder::try_from(request.sort_order).ok();
     let limit = usize::try_from(request.limit).unwrap_or(0);
     let filtered = request.min_mod_revision != 0
         || request.max_mod_revision != 0
@@ -85,7 +85,8 @@ pub(super) fn run(keyspace: &Keyspace, request: PbRangeRequest) -> Result<RangeA
         || request.max_create_revision != 0;
 
     // One more than the limit tells whether there are more. A sort or a filter needs all of them first.
-    let fetch = if limit == 0 || filtered || order != SortOrder::None {
+    let sorted = order.is_some_and(|order| order != SortOrder::None || target != SortTarget::Key);
+    let fetch = if limit == 0 || filtered || sorted {
         usize::MAX
     } else {
         limit.saturating_add(1)
@@ -119,9 +120,13 @@ pub(super) fn run(keyspace: &Keyspace, request: PbRangeRequest) -> Result<RangeA
         });
     }
     match order {
-        SortOrder::None if target == SortTarget::Key => {}
-        SortOrder::None | SortOrder::Ascend => records.sort_by(|a, b| compare(target, a, b)),
-        SortOrder::Descend => records.sort_by(|a, b| compare(target, b, a)),
+        None => {}
+        Some(SortOrder::None) if target == SortTarget::Key => {}
+        // A target without an order means the ascending one.
+        Some(SortOrder::None | SortOrder::Ascend) => {
+            records.sort_by(|a, b| compare(target, a, b));
+        }
+        Some(SortOrder::Descend) => records.sort_by(|a, b| compare(target, b, a)),
     }
     let more = limit > 0 && records.len() > limit;
     if more {

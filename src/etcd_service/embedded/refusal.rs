@@ -35,10 +35,41 @@ pub(super) enum Refusal {
     LeaseTtlTooLarge,
     #[error("etcdserver: server stopped")]
     Stopped,
+    #[error("etcdserver: request timed out")]
+    TimedOut,
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
     #[error("etcdserver: authentication is not enabled")]
     AuthNotEnabled,
     #[error("etcdserver: bad leader transferee")]
     BadLeaderTransferee,
+    /// The transport's own refusal in etcd: the message does not reach the server.
+    #[error("grpc: received message larger than max ({bytes} vs. {max})")]
+    MessageTooLarge { bytes: usize, max: usize },
+    #[error("etcdserver: given member URLs are invalid")]
+    BadMemberUrls,
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    #[error("etcdserver: member not found")]
+    MemberNotFound,
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStartedMembers,
+    #[error("etcdserver: can only promote a learner member")]
+    NotALearner,
+    #[error("etcdserver: root user does not exist")]
+    NoRootUser,
+    #[error("etcdserver: user name is empty")]
+    UserEmpty,
+    #[error("etcdserver: role name is empty")]
+    RoleEmpty,
+    #[error("etcdserver: permission not given")]
+    PermissionNotGiven,
+    #[error("etcdserver: user name not found")]
+    UserNotFound,
+    #[error("etcdserver: role name not found")]
+    RoleNotFound,
 }
 
 impl Refusal {
@@ -51,14 +82,26 @@ impl Refusal {
             | Self::TooManyOps
             | Self::DuplicateKey
             | Self::InvalidSortOption
-            | Self::RequestTooLarge => Code::InvalidArgument,
+            | Self::RequestTooLarge
+            | Self::BadMemberUrls
+            | Self::UserEmpty
+            | Self::RoleEmpty
+            | Self::PermissionNotGiven => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
-            Self::NoSpace => Code::ResourceExhausted,
-            Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExists | Self::AuthNotEnabled | Self::BadLeaderTransferee => {
-                Code::FailedPrecondition
+            Self::NoSpace | Self::TooManyRequests | Self::MessageTooLarge { .. } => {
+                Code::ResourceExhausted
             }
-            Self::Stopped => Code::Unavailable,
+            Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
+            Self::LeaseExists
+            | Self::AuthNotEnabled
+            | Self::BadLeaderTransferee
+            | Self::PeerUrlExists
+            | Self::NotEnoughStartedMembers
+            | Self::NotALearner
+            | Self::NoRootUser
+            | Self::UserNotFound
+            | Self::RoleNotFound => Code::FailedPrecondition,
+            Self::Stopped | Self::TimedOut | Self::Unhealthy => Code::Unavailable,
         }
     }
 }

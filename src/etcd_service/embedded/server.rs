@@ -12,16 +12,23 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::auth::AuthService;
 use super::cluster::ClusterService;
 use super::connection::Connection;
+use super::disk::{self, Disk, GateLayer};
+use super::election_service::ElectionService;
 use super::error::EmbeddedError;
 use super::expiry;
+use super::front::Front;
+use super::generated::v3electionpb::election_server::ElectionServer;
+use super::generated::v3lockpb::lock_server::LockServer;
 use super::kv_service::KvService;
 use super::lease_service::LeaseService;
+use super::lock_service::LockService;
 use super::maintenance::MaintenanceService;
 use super::options::{EmbeddedOptions, MAX_MESSAGE_BYTES};
 use super::shared::Shared;
@@ -44,10 +51,10 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running in-memory etcd.
+/// A running etcd.
 ///
 /// It owns all its tasks: dropping it cuts every connection and ends them at once, [`stop`](Self::stop) ends them in
-/// order. What it stored is gone with it.
+/// order. What it stored is gone with it, unless it was given a folder; a moment after a drop the folder is free again.
 ///
 /// ```
 /// use million::etcd_service::embedded;
@@ -66,6 +73,7 @@ pub struct EmbeddedEtcd {
     shared: Arc<Shared>,
     cut: CancellationToken,
     tasks: JoinSet<()>,
+    disk: Option<Disk>,
 }
 
 /// Starts an in-memory etcd on `listen`, where port 0 takes any free one, with the default options.
@@ -83,7 +91,11 @@ pub async fn start(listen: SocketAddr) -> Result<EmbeddedEtcd, EmbeddedError> {
 ///
 /// # Errors
 ///
-/// As [`start`].
+/// As [`start`]; and with a [`data_dir`](EmbeddedOptions::data_dir), when the folder cannot be used ([`EmbeddedError::DataDir`]), another server
+/// uses it ([`EmbeddedError::DataDirInUse`]), or its file cannot be read ([`EmbeddedError::ForeignData`],
+/// [`EmbeddedError::DamagedData`]).
+///
+/// If the returned future is dropped before it is done, nothing listens and the folder is free.
 pub async fn start_with(
     listen: SocketAddr,
     options: EmbeddedOptions,
@@ -92,13 +104,30 @@ pub async fn start_with(
     let listener = TcpListener::bind(listen).await.map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
 
-    let shared = Arc::new(Shared::new(options, url(address)));
+    let progress_interval = options.progress_interval;
+    let data_dir = options.data_dir.clone();
+    let disk::Opened {
+        store,
+        identity,
+        folder,
+    } = disk::open(options).await?;
+    let gate = GateLayer::new(folder.journal());
+    let shared = Shared::new(store, identity, progress_interval, url(address));
+    let shared = Arc::new(shared);
+    let disk = folder.start(take_state(&shared))?;
     let cut = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, Arc::clone(&shared), cut.clone()));
+    tasks.spawn(serve(listener, Arc::clone(&shared), gate, cut.clone()));
     tasks.spawn(expiry::run(Arc::clone(&shared)));
 
-    tracing::info!(%address, "embedded etcd listens; it keeps nothing on disk: all keys are gone when it stops");
+    match data_dir {
+        Some(folder) => {
+            tracing::info!(%address, folder = %folder.display(), "embedded etcd listens");
+        }
+        None => {
+            tracing::info!(%address, "embedded etcd listens; it keeps nothing on disk: all keys are gone when it stops");
+        }
+    }
     if !address.ip().is_loopback() {
         tracing::warn!(
             %address,
@@ -110,6 +139,7 @@ pub async fn start_with(
         shared,
         cut,
         tasks,
+        disk,
     })
 }
 
@@ -127,7 +157,8 @@ impl EmbeddedEtcd {
     }
 
     /// Stops it: no new connection is taken, open watch and keep-alive streams end with `UNAVAILABLE`, and requests in
-    /// flight are answered. It takes at most five seconds; what has not ended by then is cut. Afterwards the port is free.
+    /// flight are answered. It takes at most five seconds; what has not ended by then is cut. Afterwards the port is free. A folder is
+    /// free then too; that takes five seconds more at most, and longer only if the disk does not answer.
     ///
     /// If the returned future is dropped before it is done, everything is cut at once.
     pub async fn stop(mut self) {
@@ -142,6 +173,14 @@ impl EmbeddedEtcd {
             );
             self.tasks.shutdown().await;
         }
+        if let Some(disk) = self.disk.take()
+            && timeout(STOP_GRACE, disk.closed()).await.is_err()
+        {
+            tracing::warn!(
+                address = %self.address,
+                "embedded etcd leaves its folder to a disk that does not answer"
+            );
+        }
         tracing::info!(address = %self.address, "embedded etcd has stopped");
     }
 }
@@ -150,10 +189,31 @@ impl Drop for EmbeddedEtcd {
     fn drop(&mut self) {
         self.shared.stopping.cancel();
         self.cut.cancel();
+        if let Some(disk) = &self.disk {
+            disk.close();
+        }
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, cut: CancellationToken) {
+/// How the disk takes the state. It does not keep the server alive.
+fn take_state(shared: &Arc<Shared>) -> disk::TakeState {
+    let shared = Arc::downgrade(shared);
+    Box::new(move |journal, batch| {
+        let shared = shared.upgrade()?;
+        Some(shared.read(|store| {
+            // Nothing is appended while the store is locked.
+            journal.take(batch);
+            store.capture()
+        }))
+    })
+}
+
+async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    gate: GateLayer,
+    cut: CancellationToken,
+) {
     // Without TCP_NODELAY an answer waits some 40 ms for the client's acknowledgement of the one before.
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
@@ -167,11 +227,32 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, cut: CancellationToke
     let lease = LeaseService {
         shared: Arc::clone(&shared),
     };
+    let lock = LockService {
+        shared: Arc::clone(&shared),
+    };
+    let election = ElectionService {
+        shared: Arc::clone(&shared),
+    };
     let maintenance = MaintenanceService {
         shared: Arc::clone(&shared),
     };
     let cluster = ClusterService {
         shared: Arc::clone(&shared),
+    };
+    let auth = AuthService {
+        shared: Arc::clone(&shared),
+    };
+    let mut rest = Routes::builder();
+    rest.add_service(PbWatchServer::new(watch))
+        .add_service(PbLeaseServer::new(lease))
+        .add_service(LockServer::new(lock).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(ElectionServer::new(election).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(PbMaintenanceServer::new(maintenance))
+        .add_service(PbClusterServer::new(cluster))
+        .add_service(auth);
+    let front = Front {
+        keys: PbKvServer::new(kv).max_decoding_message_size(MAX_MESSAGE_BYTES),
+        rest: rest.routes().prepare(),
     };
     let served = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -179,13 +260,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, cut: CancellationToke
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(PbKvServer::new(kv).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(PbWatchServer::new(watch))
-        .add_service(PbLeaseServer::new(lease))
-        .add_service(PbMaintenanceServer::new(maintenance))
-        .add_service(PbClusterServer::new(cluster))
-        .add_service(AuthService)
-        .serve_with_incoming_shutdown(incoming, shared.stopping.cancelled())
+        .layer(gate)
+        .serve_with_incoming_shutdown(front, incoming, shared.stopping.cancelled())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "embedded etcd has stopped serving");

@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::options::EmbeddedOptions;
+use super::disk::Identity;
+use super::refusal::Refusal;
 use super::store::Store;
-use super::watch::StreamId;
+use super::watch::{Delivery, StreamId};
 
 /// The raft term that every answer names. There is no raft; etcd's first leader has term 2.
 pub(super) const RAFT_TERM: u64 = 2;
@@ -40,19 +41,22 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(options: EmbeddedOptions, client_url: String) -> Self {
+    pub(super) fn new(
+        store: Store,
+        identity: Identity,
+        progress_interval: Duration,
+        client_url: String,
+    ) -> Self {
         Self {
             started: Instant::now(),
             lease_granted: Notify::new(),
             stopping: CancellationToken::new(),
-            progress_interval: options.progress_interval,
-            // Another start is another cluster: whoever compares the ids knows that revisions began again. 0 means
-            // "not filled in" to clients, so it is none.
-            cluster_id: rand::random_range(1..=u64::MAX),
-            member_id: rand::random_range(1..=u64::MAX),
+            progress_interval,
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
             client_url,
             state: Mutex::new(State {
-                store: Store::new(options),
+                store,
                 streams: HashMap::new(),
             }),
         }
@@ -81,19 +85,24 @@ impl Shared {
         answer
     }
 
-    /// Opens a watch stream, which `Notify` wakes when it has something to read.
-    pub(super) fn open_stream(&self) -> (StreamId, Arc<Notify>) {
-        let notify = Arc::new(Notify::new());
-        let mut state = self.state.lock();
-        let stream = state.store.open_stream();
-        state.streams.insert(stream, Arc::clone(&notify));
-        (stream, notify)
-    }
-
-    pub(super) fn close_stream(&self, stream: StreamId) {
-        let mut state = self.state.lock();
-        state.streams.remove(&stream);
-        state.store.close_stream(stream);
+    /// Grants a lease of `ttl` seconds, with an id of the server's choice if `id` is 0, and tells its id and seconds and
+    /// the store's revision.
+    pub(super) fn grant(&self, id: i64, ttl: i64) -> Result<(i64, i64, i64), Refusal> {
+        let now = self.now();
+        let granted = self.write(|store| {
+            let id = if id == 0 {
+                // Ids are drawn until one is free: with 63 bits that is the first, in all likelihood.
+                std::iter::repeat_with(|| rand::random_range(1..=i64::MAX))
+                    .find(|id| !store.has_lease(*id))
+                    .unwrap_or(id)
+            } else {
+                id
+            };
+            let ttl = store.grant(id, ttl, now)?;
+            Ok((id, ttl, store.revision()))
+        });
+        self.lease_granted.notify_one();
+        granted
     }
 
     /// The header of an answer given at `revision`.
@@ -109,5 +118,50 @@ impl Shared {
     /// The header of an answer given now.
     pub(super) fn header_now(&self) -> PbResponseHeader {
         self.header(self.read(Store::revision))
+    }
+}
+
+/// A watch stream of the store. It is closed, with its watchers, when it is dropped.
+#[derive(Debug)]
+pub(super) struct WatchStream {
+    shared: Arc<Shared>,
+    id: StreamId,
+    woken: Arc<Notify>,
+}
+
+impl WatchStream {
+    pub(super) fn open(shared: &Arc<Shared>) -> Self {
+        let woken = Arc::new(Notify::new());
+        let mut state = shared.state.lock();
+        let id = state.store.open_stream();
+        state.streams.insert(id, Arc::clone(&woken));
+        drop(state);
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            woken,
+        }
+    }
+
+    pub(super) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Waits until one of its watchers has something to read. Cancel safe: a wake-up is not lost.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Reads a bounded piece for one of its watchers.
+    pub(super) fn read(&self) -> Delivery {
+        self.shared.write(|store| store.deliver(self.id))
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.streams.remove(&self.id);
+        state.store.close_stream(self.id);
     }
 }

@@ -1,20 +1,27 @@
 //! The store: keys, leases and watchers behind one set of verbs. Pure: it knows no clock, no task and no network, so every
 //! law of it is tested by calling it.
 
-use std::time::Duration;
+mod leasing;
+mod replay;
+
+use std::sync::Arc;
 
 use etcd_client::proto::{
     PbCompactionRequest, PbDeleteRequest, PbPutRequest, PbRangeRequest, PbTxnRequest,
 };
 
 use super::answer::{DeleteAnswer, PutAnswer, RangeAnswer, TxnAnswer};
+use super::disk::Journal;
 use super::keyspace::{Keyspace, Record};
-use super::lease::{Leases, TimeToLive};
+use super::lease::Leases;
 use super::options::{EmbeddedOptions, MAX_TXN_OPS};
 use super::range::{self, KeyRange};
 use super::refusal::Refusal;
 use super::txn;
 use super::watch::{Delivery, StreamId, WatchRefusal, WatchSpec, Watchers};
+
+/// The lease of what has none.
+const NO_LEASE: i64 = 0;
 
 /// An etcd's whole state.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(super) struct Store {
     leases: Leases,
     watchers: Watchers,
     options: EmbeddedOptions,
+    /// Where changes go, if they are to be kept.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Store {
@@ -32,7 +41,13 @@ impl Store {
             leases: Leases::default(),
             watchers: Watchers::default(),
             options,
+            journal: None,
         }
+    }
+
+    /// Tells `journal` of every change from now on.
+    pub(super) fn keep_in(&mut self, journal: Arc<Journal>) {
+        self.journal = Some(journal);
     }
 
     pub(super) fn revision(&self) -> i64 {
@@ -54,76 +69,40 @@ impl Store {
 
     pub(super) fn put(&mut self, request: PbPutRequest) -> Result<PutAnswer, Refusal> {
         check_put(&request)?;
+        self.admit()?;
         self.check_space()?;
         self.check_put_now(&request)?;
         let answer = self.write_put(request);
-        self.commit();
+        self.commit(NO_LEASE);
         Ok(answer)
     }
 
     pub(super) fn delete(&mut self, request: PbDeleteRequest) -> Result<DeleteAnswer, Refusal> {
         check_delete(&request)?;
+        self.admit()?;
         let answer = self.write_delete(request);
-        self.commit();
+        self.commit(NO_LEASE);
         Ok(answer)
     }
 
     pub(super) fn txn(&mut self, request: PbTxnRequest) -> Result<TxnAnswer, Refusal> {
         txn::check(&request, MAX_TXN_OPS)?;
+        self.admit()?;
         if txn::may_put(&request) {
             self.check_space()?;
         }
         let answer = txn::run(self, request)?;
-        self.commit();
+        self.commit(NO_LEASE);
         Ok(answer)
     }
 
     pub(super) fn compact(&mut self, request: PbCompactionRequest) -> Result<i64, Refusal> {
+        self.admit()?;
         self.keyspace.compact(request.revision)?;
-        Ok(self.revision())
-    }
-
-    /// Grants a lease and tells the seconds that it got.
-    pub(super) fn grant(&mut self, id: i64, ttl: i64, now: Duration) -> Result<i64, Refusal> {
-        self.leases.grant(id, ttl, now)
-    }
-
-    /// Ends a lease and deletes its keys, in one revision.
-    pub(super) fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
-        for key in self.leases.remove(id)? {
-            self.keyspace.delete(&KeyRange::Single(key));
+        if let Some(journal) = &self.journal {
+            journal.compact(request.revision);
         }
-        self.commit();
-        Ok(())
-    }
-
-    /// Starts a lease's time anew and tells its seconds.
-    pub(super) fn renew(&mut self, id: i64, now: Duration) -> Result<i64, Refusal> {
-        self.leases.renew(id, now)
-    }
-
-    /// Ends one lease whose time is over, with its keys; false if there is none.
-    pub(super) fn expire_one(&mut self, now: Duration) -> bool {
-        self.leases
-            .expired(now)
-            .is_some_and(|id| self.revoke(id).is_ok())
-    }
-
-    /// When the next lease ends.
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.leases.next_deadline()
-    }
-
-    pub(super) fn has_lease(&self, id: i64) -> bool {
-        self.leases.contains(id)
-    }
-
-    pub(super) fn lease_ids(&self) -> Vec<i64> {
-        self.leases.ids()
-    }
-
-    pub(super) fn time_to_live(&self, id: i64, keys: bool, now: Duration) -> Option<TimeToLive> {
-        self.leases.time_to_live(id, keys, now)
+        Ok(self.revision())
     }
 
     pub(super) fn open_stream(&mut self) -> StreamId {
@@ -144,6 +123,11 @@ impl Store {
 
     pub(super) fn deliver(&mut self, stream: StreamId) -> Delivery {
         self.watchers.deliver(&self.keyspace, stream)
+    }
+
+    /// Up to where all of the stream's watchers have read.
+    pub(super) fn read_to(&self, stream: StreamId) -> i64 {
+        self.watchers.read_to(stream, self.keyspace.revision())
     }
 
     pub(super) fn silent_watches(&mut self, stream: StreamId) -> Vec<i64> {
@@ -218,12 +202,33 @@ impl Store {
         Ok(())
     }
 
-    fn commit(&mut self) {
-        if let Some(revision) = self.keyspace.commit() {
-            self.watchers.committed(&self.keyspace, revision);
-            self.keyspace
-                .bound(self.options.history_revisions, self.options.history_bytes);
+    /// Refuses a write that could not be kept.
+    fn admit(&self) -> Result<(), Refusal> {
+        self.journal
+            .as_ref()
+            .map_or(Ok(()), |journal| journal.admit())
+    }
+
+    /// Makes what was written one revision, with which the lease `revoked` ended, if one did.
+    fn commit(&mut self, revoked: i64) {
+        let committed = self.keyspace.commit();
+        if let Some(journal) = &self.journal
+            && (committed.is_some() || revoked != NO_LEASE)
+        {
+            let changed = committed.into_iter();
+            let records = changed.flat_map(|revision| self.keyspace.log_from(revision));
+            journal.change(revoked, records);
         }
+        if let Some(revision) = committed {
+            self.watchers.committed(&self.keyspace, revision);
+            self.bound();
+        }
+    }
+
+    /// Forgets the history that is too long.
+    fn bound(&mut self) {
+        self.keyspace
+            .bound(self.options.history_revisions, self.options.history_bytes);
     }
 }
 

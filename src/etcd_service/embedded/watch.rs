@@ -9,7 +9,9 @@
 //! A watcher with nothing pending has seen all that concerns it, so changes of other keys cost it nothing, and a
 //! compaction cannot overtake it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 
 use slab::Slab;
 
@@ -81,7 +83,7 @@ pub(super) struct Watchers {
     /// Watchers of a single key.
     single: HashMap<Vec<u8>, Vec<usize>>,
     /// Watchers of more, by the start of their range.
-    ranges: BTreeMap<(Vec<u8>, usize), ()>,
+    ranges: BTreeMap<Vec<u8>, Vec<usize>>,
     /// Streams that have something to read since they were last taken.
     woken: Vec<StreamId>,
 }
@@ -89,9 +91,17 @@ pub(super) struct Watchers {
 #[derive(Debug, Default)]
 struct Stream {
     ids: HashMap<i64, usize>,
+    /// Watchers that a compaction ended. Their ids stay taken until the client cancels them too, as in etcd.
+    compacted: HashSet<i64>,
     next_id: i64,
     /// Watchers with something pending, each once.
     ready: VecDeque<usize>,
+}
+
+impl Stream {
+    fn is_taken(&self, id: i64) -> bool {
+        self.ids.contains_key(&id) || self.compacted.contains(&id)
+    }
 }
 
 #[derive(Debug)]
@@ -131,12 +141,12 @@ impl Watchers {
         }
         let owner = &mut self.streams[stream.0];
         if spec.id == 0 {
-            while owner.ids.contains_key(&owner.next_id) {
+            while owner.is_taken(owner.next_id) {
                 owner.next_id += 1;
             }
             spec.id = owner.next_id;
             owner.next_id += 1;
-        } else if owner.ids.contains_key(&spec.id) {
+        } else if owner.is_taken(spec.id) {
             return Err(WatchRefusal::DuplicateId);
         }
         let id = spec.id;
@@ -156,7 +166,8 @@ impl Watchers {
         match keys {
             KeyRange::Single(key) => self.single.entry(key).or_default().push(slot),
             range => {
-                self.ranges.insert((range.start().to_vec(), slot), ());
+                let start = range.start().to_vec();
+                self.ranges.entry(start).or_default().push(slot);
             }
         }
         if from <= revision {
@@ -169,7 +180,7 @@ impl Watchers {
     pub(super) fn cancel(&mut self, stream: StreamId, id: i64) -> bool {
         let owner = &mut self.streams[stream.0];
         let Some(slot) = owner.ids.remove(&id) else {
-            return false;
+            return owner.compacted.remove(&id);
         };
         owner.ready.retain(|ready| *ready != slot);
         self.forget(slot);
@@ -185,11 +196,11 @@ impl Watchers {
         for record in keyspace.log_from(revision) {
             concerned.extend(self.single.get(&record.key).into_iter().flatten());
             // Ranges that start after the key cannot hold it.
-            let starts = (Vec::new(), 0)..=(record.key.clone(), usize::MAX);
+            let starts = (Bound::Unbounded, Bound::Included(record.key.as_slice()));
             concerned.extend(
                 self.ranges
-                    .range(starts)
-                    .map(|((_, slot), ())| *slot)
+                    .range::<[u8], _>(starts)
+                    .flat_map(|(_, slots)| slots.iter().copied())
                     .filter(|slot| self.watchers[*slot].spec.keys.contains(&record.key)),
             );
         }
@@ -216,7 +227,9 @@ impl Watchers {
         };
         let id = watcher.spec.id;
         if from < keyspace.compacted() {
-            self.streams[stream.0].ids.remove(&id);
+            let owner = &mut self.streams[stream.0];
+            owner.ids.remove(&id);
+            owner.compacted.insert(id);
             self.forget(slot);
             return Delivery::Compacted {
                 id,
@@ -240,6 +253,16 @@ impl Watchers {
             revision,
             fragment: watcher.spec.fragment,
         }
+    }
+
+    /// Up to where all of the stream's watchers have read, if the store is at `revision`.
+    pub(super) fn read_to(&self, stream: StreamId, revision: i64) -> i64 {
+        self.streams[stream.0]
+            .ready
+            .iter()
+            .filter_map(|slot| self.watchers[*slot].pending)
+            .min()
+            .map_or(revision, |pending| pending - 1)
     }
 
     /// The stream's watchers that asked for progress and heard nothing since this was last asked.
@@ -274,15 +297,20 @@ impl Watchers {
         let watcher = self.watchers.remove(slot);
         match watcher.spec.keys {
             KeyRange::Single(key) => {
-                if let Some(slots) = self.single.get_mut(&key) {
-                    slots.retain(|other| *other != slot);
-                    if slots.is_empty() {
-                        self.single.remove(&key);
+                if let Entry::Occupied(mut slots) = self.single.entry(key) {
+                    slots.get_mut().retain(|other| *other != slot);
+                    if slots.get().is_empty() {
+                        slots.remove();
                     }
                 }
             }
             range => {
-                self.ranges.remove(&(range.start().to_vec(), slot));
+                if let Some(slots) = self.ranges.get_mut(range.start()) {
+                    slots.retain(|other| *other != slot);
+                    if slots.is_empty() {
+                        self.ranges.remove(range.start());
+                    }
+                }
             }
         }
     }
@@ -333,3 +361,6 @@ fn read(
     }
     (events, None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,6 @@ use etcd_client::proto::{
 };
 use futures::{Stream, stream};
 use prost::Message;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -26,11 +25,19 @@ use super::keyspace::Record;
 use super::options::FRAGMENT_BYTES;
 use super::range::KeyRange;
 use super::refusal::Refusal;
-use super::shared::Shared;
-use super::watch::{Delivery, StreamId, WatchSpec};
+use super::shared::{Shared, WatchStream};
+use super::store::Store;
+use super::watch::{Delivery, WatchSpec};
 
 /// The watch id of what concerns the whole stream, or no watch at all.
 const NO_WATCH: i64 = -1;
+
+/// The number of the events' field in a watch response.
+const EVENTS_TAG: u32 = 11;
+
+/// Requests for progress that wait for watchers to catch up. Of what comes beyond, the answer to an earlier one stands
+/// for all: no client waits for a thousand at once.
+const MAX_PROGRESS_ASKED: usize = 1024;
 
 /// The filters of a watch request, by their numbers.
 const FILTER_NO_PUT: i32 = 0;
@@ -68,14 +75,13 @@ struct Session {
     requests: Streaming<PbWatchRequest>,
     /// The client has closed its side; what it watches goes on.
     half_closed: bool,
-    stream: StreamId,
-    woken: Arc<Notify>,
+    watches: WatchStream,
     /// There may be something to read.
     readable: bool,
     /// Responses already made: the answer to one request, or the fragments of one delivery.
     out: VecDeque<PbWatchResponse>,
-    /// Requests for progress, answered when every watcher has read everything.
-    progress_asked: u32,
+    /// The revisions at which progress was asked for. Each is answered when every watcher has read up to it.
+    progress_asked: VecDeque<i64>,
     /// Some watcher wants to hear of progress by itself.
     reports: bool,
     report: Interval,
@@ -83,7 +89,7 @@ struct Session {
 
 impl Session {
     fn new(shared: Arc<Shared>, requests: Streaming<PbWatchRequest>) -> Self {
-        let (stream, woken) = shared.open_stream();
+        let watches = WatchStream::open(&shared);
         let period = shared.progress_interval;
         let mut report = interval_at(Instant::now() + period, period);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,11 +97,10 @@ impl Session {
             shared,
             requests,
             half_closed: false,
-            stream,
-            woken,
+            watches,
             readable: false,
             out: VecDeque::new(),
-            progress_asked: 0,
+            progress_asked: VecDeque::new(),
             reports: false,
             report,
         }
@@ -115,7 +120,7 @@ impl Session {
                     None => self.half_closed = true,
                 },
                 () = std::future::ready(()), if self.readable => self.read(),
-                () = self.woken.notified() => self.readable = true,
+                () = self.watches.woken() => self.readable = true,
                 _ = self.report.tick(), if self.reports => self.report_progress(),
             }
         }
@@ -143,7 +148,10 @@ impl Session {
             }
             Some(PbWatchRequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(PbWatchRequestUnion::ProgressRequest(_)) => {
-                self.progress_asked = self.progress_asked.saturating_add(1);
+                if self.progress_asked.len() < MAX_PROGRESS_ASKED {
+                    let now = self.shared.read(Store::revision);
+                    self.progress_asked.push_back(now);
+                }
                 self.readable = true;
             }
             None => {}
@@ -154,7 +162,7 @@ impl Session {
         let progress = spec.progress;
         let (created, revision) = self
             .shared
-            .write(|store| (store.watch(self.stream, spec), store.revision()));
+            .write(|store| (store.watch(self.watches.id(), spec), store.revision()));
         let header = Some(self.shared.header(revision));
         self.out.push_back(match created {
             Ok(watch_id) => {
@@ -180,7 +188,7 @@ impl Session {
     fn cancel(&mut self, watch_id: i64) {
         let (canceled, revision) = self
             .shared
-            .write(|store| (store.unwatch(self.stream, watch_id), store.revision()));
+            .write(|store| (store.unwatch(self.watches.id(), watch_id), store.revision()));
         if canceled {
             self.out.push_back(PbWatchResponse {
                 header: Some(self.shared.header(revision)),
@@ -194,17 +202,16 @@ impl Session {
     }
 
     fn read(&mut self) {
-        let (delivery, revision) = self
-            .shared
-            .write(|store| (store.deliver(self.stream), store.revision()));
+        let (delivery, read_to) = self.shared.write(|store| {
+            let delivery = store.deliver(self.watches.id());
+            // Looking through the watchers is left out while nobody wants to know.
+            let read_to =
+                (!self.progress_asked.is_empty()).then(|| store.read_to(self.watches.id()));
+            (delivery, read_to)
+        });
         match delivery {
             Delivery::Nothing => {}
-            Delivery::Idle => {
-                self.readable = false;
-                for _ in 0..std::mem::take(&mut self.progress_asked) {
-                    self.push_progress(NO_WATCH, revision);
-                }
-            }
+            Delivery::Idle => self.readable = false,
             Delivery::Compacted { id, compacted } => self.out.push_back(PbWatchResponse {
                 header: Some(self.shared.header(0)),
                 watch_id: id,
@@ -231,12 +238,19 @@ impl Session {
                 }
             }
         }
+        // Behind the events that were read with it.
+        while let (Some(asked), Some(read_to)) = (self.progress_asked.front(), read_to)
+            && *asked <= read_to
+        {
+            self.progress_asked.pop_front();
+            self.push_progress(NO_WATCH, read_to);
+        }
     }
 
     fn report_progress(&mut self) {
         let (silent, revision) = self
             .shared
-            .write(|store| (store.silent_watches(self.stream), store.revision()));
+            .write(|store| (store.silent_watches(self.watches.id()), store.revision()));
         for id in silent {
             self.push_progress(id, revision);
         }
@@ -248,12 +262,6 @@ impl Session {
             watch_id,
             ..PbWatchResponse::default()
         });
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.shared.close_stream(self.stream);
     }
 }
 
@@ -270,32 +278,31 @@ fn event((record, previous): (Record, Option<Record>)) -> PbEvent {
     }
 }
 
-/// The response in pieces of at most `limit` bytes of events, or of one event; all but the last are marked.
-fn fragments(whole: PbWatchResponse, limit: usize) -> Vec<PbWatchResponse> {
-    if whole.encoded_len() < limit {
+/// The response in pieces of less than `limit` encoded bytes, or of one event; all but the last are marked. The cuts are
+/// where etcd makes them.
+fn fragments(mut whole: PbWatchResponse, limit: usize) -> Vec<PbWatchResponse> {
+    if whole.encoded_len() < limit || whole.events.len() < 2 {
         return vec![whole];
     }
+    let events = std::mem::take(&mut whole.events);
     let empty = PbWatchResponse {
         fragment: true,
-        events: Vec::new(),
-        ..whole.clone()
+        ..whole
     };
-    let mut pieces = vec![empty.clone()];
-    let mut bytes = 0;
-    for event in whole.events {
-        let size = event.encoded_len();
-        if bytes > 0 && bytes + size > limit {
-            pieces.push(empty.clone());
-            bytes = 0;
+    let around = empty.encoded_len();
+    let mut pieces = Vec::new();
+    let (mut piece, mut bytes) = (empty.clone(), around);
+    for event in events {
+        let size = prost::encoding::message::encoded_len(EVENTS_TAG, &event);
+        if !piece.events.is_empty() && bytes + size >= limit {
+            pieces.push(std::mem::replace(&mut piece, empty.clone()));
+            bytes = around;
         }
         bytes += size;
-        if let Some(piece) = pieces.last_mut() {
-            piece.events.push(event);
-        }
+        piece.events.push(event);
     }
-    if let Some(last) = pieces.last_mut() {
-        last.fragment = false;
-    }
+    piece.fragment = false;
+    pieces.push(piece);
     pieces
 }
 
@@ -334,5 +341,27 @@ mod tests {
         assert_eq!(marks, [true, true, false]);
         assert_eq!(counts, [1, 1, 2]);
         assert!(pieces.iter().all(|piece| piece.watch_id == 7));
+    }
+
+    #[test]
+    fn a_fragment_stays_below_the_limit_to_the_byte() {
+        let whole = response(&[100, 100, 100]);
+        let limit = fragments(whole.clone(), 1)[0].encoded_len();
+        for (limit, counts) in [
+            (whole.encoded_len() + 1, vec![3]),
+            (whole.encoded_len(), vec![2, 1]),
+            (limit + 1, vec![1, 1, 1]),
+        ] {
+            let pieces = fragments(whole.clone(), limit);
+            let got: Vec<_> = pieces.iter().map(|piece| piece.events.len()).collect();
+            assert_eq!(got, counts, "limit {limit}");
+        }
+    }
+
+    #[test]
+    fn one_event_larger_than_the_limit_comes_whole() {
+        let pieces = fragments(response(&[5000]), 1000);
+        assert_eq!(pieces.len(), 1);
+        assert!(!pieces[0].fragment);
     }
 }

@@ -14,9 +14,14 @@ pub(crate) struct RawEtcd {
     pub(super) endpoints: RawEndpoints,
     pub(super) connect_timeout: Whole,
     pub(super) request_timeout: Whole,
+    pub(super) max_in_flight: Whole,
+    pub(super) max_queued: Whole,
     pub(super) heartbeat_check_interval_ms: Whole,
+    #[serde(deserialize_with = "text")]
+    pub(super) config_root: String,
     pub(super) auth: RawAuth,
     pub(super) tls: RawTls,
+    pub(super) embedded: RawEmbedded,
 }
 
 impl Default for RawEtcd {
@@ -25,9 +30,13 @@ impl Default for RawEtcd {
             endpoints: RawEndpoints(vec![EMBEDDED.to_owned()]),
             connect_timeout: Whole(5_000),
             request_timeout: Whole(3_000),
+            max_in_flight: Whole(256),
+            max_queued: Whole(4_096),
             heartbeat_check_interval_ms: Whole(30_000),
+            config_root: "/config/".to_owned(),
             auth: RawAuth::default(),
             tls: RawTls::default(),
+            embedded: RawEmbedded::default(),
         }
     }
 }
@@ -69,6 +78,27 @@ impl Default for RawTls {
             cert_file: String::new(),
             key_file: String::new(),
             insecure: true,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a mapping of data_dir and fsync"
+)]
+pub(super) struct RawEmbedded {
+    #[serde(deserialize_with = "text")]
+    pub(super) data_dir: String,
+    pub(super) fsync: bool,
+}
+
+impl Default for RawEmbedded {
+    fn default() -> Self {
+        Self {
+            data_dir: String::new(),
+            fsync: true,
         }
     }
 }

@@ -187,11 +187,7 @@ impl RunningConnectNode {
             address: self.advertised.clone(),
             metadata: self.metadata.clone(),
         };
-        let register = Register {
-            key: key.clone(),
-            value: record.to_value(),
-            ttl: self.lease_ttl,
-        };
+        let register = Register::new(key.as_str(), record.to_value(), self.lease_ttl);
         let registration = match etcd.call(register).await {
             Ok(Ok(registration)) => registration,
             Ok(Err(source)) => return Err(ConnectNodeError::Register { key, source }),

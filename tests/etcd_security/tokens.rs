@@ -1,0 +1,147 @@
+//! Tokens that end: simple ones, which end when they lie unused or their server restarts, and signed ones, which end when
+//! their time is up.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use futures::future::join_all;
+use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Watch, WatchKind};
+use rcgen::KeyPair;
+
+use crate::auth::{as_app, guarded};
+use crate::house::{collector, million, until};
+use crate::support::real_etcd::RealEtcd;
+
+/// The time that a token of these tests lives, in seconds: the shortest there is.
+const TOKEN_SECONDS: &str = "1";
+
+/// Lies still until a token of that time has ended: time itself is what these tests inject.
+async fn let_tokens_end(server: &RealEtcd) {
+    let options = etcd_client::ConnectOptions::new().with_user("app", "app-secret");
+    let mut outside = etcd_client::Client::connect([server.endpoint()], Some(options))
+        .await
+        .unwrap();
+    // One look at a simple token makes it live on, so looks come seldom.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let refused = outside.get("app/k", None).await.unwrap_err().to_string();
+    assert!(refused.contains("invalid auth token"), "{refused}");
+}
+
+/// How many logins a server has seen.
+fn logins(server: &RealEtcd) -> u64 {
+    let address = server.endpoint().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\nHost: etcd\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("grpc_server_started_total{grpc_method=\"Authenticate\""))
+        .unwrap_or_else(|| panic!("no logins in:\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_operation_outlives_its_token() {
+    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        let (subscriber, mut heard) = collector(&million);
+        app.call(Watch::prefix("app/").to(subscriber))
+            .await
+            .unwrap()
+            .unwrap();
+        heard
+            .until(|event| event.kind == WatchKind::Synchronized {})
+            .await;
+        let ttl = Duration::from_secs(60);
+        let lease = app.call(Grant { ttl }).await.unwrap().unwrap();
+
+        let_tokens_end(&server).await;
+        app.call(Put::new("app/k", "1")).await.unwrap().unwrap();
+        let_tokens_end(&server).await;
+        let read = app.call(Get::key("app/k")).await.unwrap().unwrap().unwrap();
+        assert_eq!(read.value, b"1");
+        let_tokens_end(&server).await;
+        app.call(KeepAlive(lease.id)).await.unwrap().unwrap();
+        let_tokens_end(&server).await;
+        app.call(Grant { ttl }).await.unwrap().unwrap();
+        // The watch has heard it all.
+        app.call(Put::new("app/k", "2")).await.unwrap().unwrap();
+        let values: Vec<_> = heard
+            .until(|event| event.value == b"2")
+            .await
+            .into_iter()
+            .map(|event| event.value)
+            .collect();
+        assert_eq!(values, [b"1", b"2"]);
+    });
+}
+
+#[test]
+fn many_requests_whose_token_has_ended_log_in_once() {
+    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
+        let_tokens_end(&server).await;
+        let before = logins(&server);
+        for read in join_all((0..200).map(|_| app.call(Get::key("app/k")))).await {
+            assert_eq!(read.unwrap().unwrap().unwrap().value, b"v");
+        }
+        assert_eq!(logins(&server) - before, 1);
+    });
+}
+
+#[test]
+fn a_registration_outlives_the_tokens_of_a_server_that_restarts() {
+    let (mut server, million) = (guarded(&[]), million());
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        let register = Register::new("app/node", "here", Duration::from_secs(3));
+        let _registration = app.call(register).await.unwrap().unwrap();
+        for _ in 0..2 {
+            server.restart();
+            // Longer than the lease would live if nobody kept it alive.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            until("the key is there", async || {
+                app.call(Get::key("app/node"))
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .is_some()
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn signed_tokens_are_renewed_while_they_are_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let (public, private) = (folder.path().join("public"), folder.path().join("private"));
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(&public, key.public_key_pem()).unwrap();
+    std::fs::write(&private, key.serialize_pem()).unwrap();
+    let token = format!(
+        "jwt,pub-key={},priv-key={},sign-method=ES256,ttl=2s",
+        public.display(),
+        private.display()
+    );
+    let (server, million) = (guarded(&["--auth-token", &token]), million());
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
+        let before = logins(&server);
+        // Used all the time, and ended all the same: until it has been renewed twice.
+        until("the token has been renewed twice", async || {
+            let read = app.call(Get::key("app/k")).await.unwrap();
+            assert_eq!(read.unwrap().unwrap().value, b"v");
+            logins(&server) >= before + 2
+        })
+        .await;
+    });
+}

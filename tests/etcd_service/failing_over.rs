@@ -1,0 +1,223 @@
+//! When an endpoint is stopped, killed, or without a leader: others take over within a second.
+
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::join_all;
+use million::etcd_service::{Endpoint, Etcd, EtcdError, Get, Put};
+use million::framework::{Handle, Million};
+use tonic::{Code, Status};
+
+use crate::house::{DEADLINE, House, settings, until};
+use crate::scripted::Scripted;
+use crate::support::real_etcd::RealEtcd;
+
+/// Far below the time-out of the requests, and far above the second that is promised: the machine may be loaded.
+const SOON: Duration = Duration::from_secs(8);
+
+const TIMEOUTS: &str = "request_timeout: 25000, connect_timeout: 25000";
+
+/// Two etcds that know nothing of each other, and a service that may use either.
+struct Pair {
+    million: Million,
+    servers: Vec<RealEtcd>,
+    etcd: Handle<Etcd>,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let million = Million::builder().workers(1).build().unwrap();
+        let servers: Vec<_> = (0..2).map(|_| RealEtcd::start()).collect();
+        let text = format!(
+            "endpoints: ['{}', '{}'], {TIMEOUTS}",
+            servers[0].endpoint(),
+            servers[1].endpoint()
+        );
+        let etcd = million.spawn(Etcd::new(settings(&text)));
+        Self {
+            million,
+            servers,
+            etcd,
+        }
+    }
+
+    async fn in_use(&self) -> String {
+        self.etcd.call(Endpoint).await.unwrap().unwrap()
+    }
+
+    /// Which server is in use, and which is not.
+    async fn sides(&self) -> (usize, usize) {
+        let in_use = self.in_use().await;
+        let first = usize::from(self.servers[0].endpoint() != in_use);
+        (first, 1 - first)
+    }
+}
+
+#[test]
+fn reads_are_answered_elsewhere_within_a_second_of_a_silent_endpoint() {
+    let pair = Pair::start();
+    pair.million.block_on(async {
+        let (used, other) = pair.sides().await;
+        pair.etcd.call(Get::key("k")).await.unwrap().unwrap();
+        pair.servers[used].pause();
+        let begun = Instant::now();
+        let reads = (0..100).map(|_| pair.etcd.call(Get::key("k")).timeout(DEADLINE));
+        for read in join_all(reads).await {
+            assert_eq!(read.unwrap(), Ok(None));
+        }
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
+        pair.servers[used].resume();
+    });
+}
+
+#[test]
+fn a_write_that_hangs_sends_those_after_it_elsewhere_and_is_itself_never_repeated() {
+    let pair = Pair::start();
+    pair.million.block_on(async {
+        let (used, other) = pair.sides().await;
+        pair.etcd.call(Put::new("k", "0")).await.unwrap().unwrap();
+        pair.servers[used].pause();
+        let mut hangs = Box::pin(pair.etcd.call(Put::new("k", "1")).timeout(DEADLINE));
+        assert!(hangs.as_mut().now_or_never().is_none());
+        let begun = Instant::now();
+        let elsewhere = pair.servers[other].endpoint();
+        until("another endpoint is in use", async || {
+            pair.in_use().await == elsewhere
+        })
+        .await;
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        pair.etcd.call(Put::new("l", "2")).await.unwrap().unwrap();
+        let read = pair.etcd.call(Get::key("k")).await.unwrap();
+        assert_eq!(read, Ok(None), "what hangs was not sent here too");
+        assert!(hangs.as_mut().now_or_never().is_none());
+        // It goes on where it was sent.
+        pair.servers[used].resume();
+        hangs.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn an_endpoint_that_failed_is_used_again_when_the_other_fails() {
+    let mut pair = Pair::start();
+    let million = Million::builder().workers(1).build().unwrap();
+    million.block_on(async {
+        for _ in 0..3 {
+            let (used, other) = pair.sides().await;
+            pair.servers[used].kill();
+            let read = pair.etcd.call(Get::key("k")).await.unwrap();
+            assert!(read.is_ok(), "{read:?}");
+            assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
+            pair.servers[used].restart();
+            // That it is back is no reason to leave the other.
+            pair.etcd.call(Put::new("k", "v")).await.unwrap().unwrap();
+            assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
+        }
+    });
+}
+
+#[test]
+fn a_single_endpoint_that_was_silent_is_back_at_once() {
+    let million = Million::builder().workers(1).build().unwrap();
+    let server = RealEtcd::start();
+    let text = format!("endpoints: '{}', {TIMEOUTS}", server.endpoint());
+    let etcd = million.spawn(Etcd::new(settings(&text)));
+    million.block_on(async {
+        etcd.call(Put::new("k", "v")).await.unwrap().unwrap();
+        server.pause();
+        let mut read = Box::pin(etcd.call(Get::key("k")).timeout(DEADLINE));
+        let waited = tokio::time::timeout(Duration::from_secs(2), read.as_mut()).await;
+        assert!(waited.is_err(), "nobody answers");
+        server.resume();
+        let begun = Instant::now();
+        assert_eq!(read.await.unwrap().unwrap().unwrap().value, b"v");
+        etcd.call(Put::new("k", "w")).await.unwrap().unwrap();
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn an_etcd_that_restarts_within_the_time_of_a_request_fails_no_read() {
+    let million = Million::builder().workers(1).build().unwrap();
+    let mut server = RealEtcd::start();
+    let text = format!("endpoints: '{}', {TIMEOUTS}", server.endpoint());
+    let etcd = million.spawn(Etcd::new(settings(&text)));
+    million.block_on(async {
+        etcd.call(Put::new("k", "v")).await.unwrap().unwrap();
+        server.kill();
+        let reads = (0..20).map(|_| etcd.call(Get::key("k")).timeout(DEADLINE));
+        let mut reads = Box::pin(join_all(reads));
+        assert!(reads.as_mut().now_or_never().is_none());
+        server.restart();
+        for read in reads.await {
+            assert_eq!(read.unwrap().unwrap().unwrap().value, b"v");
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_without_a_leader_is_left_and_writes_go_elsewhere() {
+    House::embedded(async |house: &mut House| {
+        let target = house.server.endpoint();
+        let servers = [
+            Scripted::start(&target).await,
+            Scripted::start(&target).await,
+        ];
+        let text = format!(
+            "endpoints: ['{}', '{}'], {TIMEOUTS}",
+            servers[0].endpoint(),
+            servers[1].endpoint()
+        );
+        let etcd = house.million.spawn(Etcd::new(settings(&text)));
+        let in_use = etcd.call(Endpoint).await.unwrap().unwrap();
+        let used = usize::from(servers[0].endpoint() != in_use);
+        let alone = Status::new(Code::Unavailable, "etcdserver: no leader");
+        servers[used].refuse("Put", 1000, &alone);
+        servers[used].refuse("Range", 1000, &alone);
+        etcd.call(Put::new("k", "v")).await.unwrap().unwrap();
+        for _ in 0..10 {
+            etcd.call(Get::key("k")).await.unwrap().unwrap();
+        }
+        assert_eq!(
+            (servers[used].asked("Put"), servers[used].asked("Range")),
+            (1, 0)
+        );
+        let moved = etcd.call(Endpoint).await.unwrap().unwrap();
+        assert_eq!(moved, servers[1 - used].endpoint());
+    });
+}
+
+#[test]
+fn when_no_endpoint_has_a_leader_requests_wait_for_one_until_their_deadline() {
+    House::embedded(async |house: &mut House| {
+        let server = Scripted::start(&house.server.endpoint()).await;
+        let text = format!("endpoints: '{}', request_timeout: 1500", server.endpoint());
+        let etcd = house.million.spawn(Etcd::new(settings(&text)));
+        etcd.call(Get::key("k")).await.unwrap().unwrap();
+        let alone = Status::new(Code::Unavailable, "etcdserver: no leader");
+        server.refuse("Put", 10_000, &alone);
+        let write = etcd.call(Put::new("k", "v")).await.unwrap();
+        assert!(
+            matches!(&write, Err(error @ EtcdError::Unavailable { .. }) if error.to_string().contains("no leader")),
+            "{write:?}"
+        );
+        let asked = server.asked("Put");
+        assert!(
+            (3..100).contains(&asked),
+            "tried again, with waits between: {asked}"
+        );
+        assert_eq!(
+            server.asked_with_leader("Put"),
+            asked,
+            "each asks for a leader"
+        );
+        assert_eq!(server.asked_with_leader("Range"), 1);
+        // A read that any endpoint may answer on its own does not.
+        let read = etcd.call(Get::key("k").serializable()).await.unwrap();
+        assert_eq!(read, Ok(None));
+        assert_eq!(
+            (server.asked("Range"), server.asked_with_leader("Range")),
+            (2, 1)
+        );
+    });
+}
