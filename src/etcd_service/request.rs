@@ -205,6 +205,8 @@ impl Connection {
         let mut probes = FuturesUnordered::new();
         let mut last: Option<Failure> = None;
         let (mut index, mut asked) = (first, 1);
+        // Those asked since each was asked: two that are silent must not hide a third that has failed once.
+        let mut round = vec![first];
         let mut patience = request.silence;
         let mut backoff = Backoff::default();
         let mut next = Instant::now();
@@ -224,9 +226,8 @@ impl Connection {
                 }
                 tracing::debug!(error = %failure.error, "an etcd request is tried again");
                 if running.is_empty() {
-                    let round_is_over = asked % self.routes.count() == 0;
                     next = Instant::now();
-                    if round_is_over {
+                    if round.len() == self.routes.count() {
                         next += backoff.next();
                     }
                     if next >= request.deadline {
@@ -269,14 +270,22 @@ impl Connection {
                             running.clear();
                             self.doubt(index, "no connection in time");
                             patience *= 2;
-                        } else if !self.may_ask_another(index, &mut places) {
-                            next += LOOK_AGAIN;
-                            continue;
                         } else {
-                            patience *= 2;
+                            if self.remote(index).held().is_none() {
+                                self.doubt(index, "no connection in time");
+                            }
+                            if !self.may_ask_another(index, &mut places) {
+                                next += LOOK_AGAIN;
+                                continue;
+                            }
                         }
                     }
-                    index = self.routes.after(index);
+                    if round.len() == self.routes.count() {
+                        round.clear();
+                        patience *= 2;
+                    }
+                    index = self.routes.after_all(index, &round);
+                    round.push(index);
                     asked += 1;
                     running.push(Either::Right(ask(index)));
                     next = Instant::now() + patience;

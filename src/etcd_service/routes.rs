@@ -37,11 +37,17 @@ impl Routes {
 
     /// The one to try when `index` does not do: the next that has not failed, or else simply the next.
     pub(super) fn after(&self, index: usize) -> usize {
+        self.after_all(index, &[])
+    }
+
+    /// The same for who has `tried` some already: those come last, even before ones that have failed. What one request
+    /// holds against an endpoint need not hold for the next, and one that is silent has not failed yet.
+    pub(super) fn after_all(&self, index: usize, tried: &[usize]) -> usize {
         let count = self.count();
         (1..count)
             .map(|step| (index + step) % count)
-            .find(|&next| !self.has_failed(next))
-            .unwrap_or((index + 1) % count)
+            .min_by_key(|next| (tried.contains(next), self.has_failed(*next)))
+            .unwrap_or(index)
     }
 
     pub(super) fn has_failed(&self, index: usize) -> bool {
@@ -106,6 +112,15 @@ mod tests {
         );
         routes.answered(2);
         assert_eq!(routes.current(), 2);
+    }
+
+    #[test]
+    fn one_that_failed_comes_before_one_that_was_tried() {
+        let routes = Routes::new(3);
+        routes.fail(1);
+        assert_eq!(routes.after(2), 0);
+        assert_eq!(routes.after_all(0, &[2, 0]), 1);
+        assert_eq!(routes.after_all(1, &[1]), 2, "a new round");
     }
 
     #[test]

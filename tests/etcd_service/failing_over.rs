@@ -10,6 +10,8 @@ use tonic::{Code, Status};
 
 use crate::house::{DEADLINE, House, settings, until};
 use crate::scripted::Scripted;
+use crate::support::link::Way;
+use crate::support::proxy::Proxy;
 use crate::support::real_etcd::RealEtcd;
 
 /// Far below the time-out of the requests, and far above the second that is promised: the machine may be loaded.
@@ -113,6 +115,42 @@ fn an_endpoint_that_failed_is_used_again_when_the_other_fails() {
             pair.etcd.call(Put::new("k", "v")).await.unwrap().unwrap();
             assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
         }
+    });
+}
+
+#[test]
+fn a_third_endpoint_that_failed_once_is_asked_when_two_are_silent() {
+    let million = Million::builder().workers(1).build().unwrap();
+    let server = RealEtcd::start();
+    let endpoint = server.endpoint();
+    let address = endpoint.trim_start_matches("http://").parse().unwrap();
+    million.block_on(async {
+        let mut doors = Vec::new();
+        for _ in 0..3 {
+            doors.push(Proxy::start(address).await);
+        }
+        // Connections to these are made, and nothing comes back: there is no end to dialing.
+        for door in &doors[1..] {
+            door.hold(Way::ToServer);
+        }
+        let endpoints = doors.iter().map(Proxy::endpoint).collect::<Vec<_>>();
+        let text = format!("endpoints: '{}', {TIMEOUTS}", endpoints.join(","));
+        let etcd = million.spawn(Etcd::new(settings(&text)));
+        assert_eq!(
+            etcd.call(Endpoint).await.unwrap().as_ref(),
+            Ok(&endpoints[0])
+        );
+        doors[0].cut();
+        let mut read = Box::pin(etcd.call(Get::key("k")).timeout(DEADLINE));
+        assert!(read.as_mut().now_or_never().is_none());
+        until("the endpoint that was cut off is left", async || {
+            etcd.call(Endpoint).await.unwrap().as_ref() != Ok(&endpoints[0])
+        })
+        .await;
+        doors[0].mend();
+        let begun = Instant::now();
+        assert_eq!(read.await.unwrap(), Ok(None));
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     });
 }
 
