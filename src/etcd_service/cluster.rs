@@ -163,7 +163,7 @@ impl Connection {
 
     async fn members(&self) -> Result<Vec<Member>, EtcdError> {
         let answer = self
-            .request(&"list the members", Effect::Reads, |clients| {
+            .request(&"list the members", Effect::ReadsLocally, |clients| {
                 let mut cluster = clients.cluster.clone();
                 async move { cluster.member_list().await }
             })

@@ -92,6 +92,7 @@ mod watch_change;
 mod watch_cursor;
 #[cfg(test)]
 mod watch_cursor_model;
+mod watch_hub;
 mod watch_lane;
 mod watch_listing;
 mod watch_page;

@@ -5,10 +5,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::watch;
+
 /// The endpoint in use, and which have failed since they last answered. Endpoints are numbered from zero.
 pub(super) struct Routes {
     current: AtomicUsize,
     failed: Box<[AtomicBool]>,
+    /// Changes when one fails that had not.
+    falls: watch::Sender<()>,
 }
 
 impl Routes {
@@ -17,6 +21,7 @@ impl Routes {
         Self {
             current: AtomicUsize::new(0),
             failed: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            falls: watch::Sender::new(()),
         }
     }
 
@@ -58,7 +63,15 @@ impl Routes {
     pub(super) fn fail(&self, index: usize) -> bool {
         let news = !self.failed[index].swap(true, Ordering::Relaxed);
         self.leave(index, self.after(index));
+        if news {
+            self.falls.send_replace(());
+        }
         news
+    }
+
+    /// Changes whenever an endpoint fails that had not.
+    pub(super) fn falls(&self) -> watch::Receiver<()> {
+        self.falls.subscribe()
     }
 
     /// Notes that `index` answered. It is in use from now on if the one in use has failed. Tells whether it had failed.

@@ -16,17 +16,16 @@ use std::time::Duration;
 
 use etcd_client::proto::PbWatchRequest;
 use etcd_client::{WatchResponse, WatchStream};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backoff::Backoff;
 use super::clients::Clients;
 use super::connection::Connection;
 use super::error::EtcdError;
 use super::failure::{Effect, Failure};
-use super::watch_lane::{Feed, Lane, lane};
-use super::watch_roster::{Answer, Roster, Spec, StreamId, is_stale_login};
-use super::watch_status::Counters;
+use super::watch_hub::Order;
+use super::watch_roster::{Answer, Roster, StreamId, is_stale_login};
 use super::watch_wire::{cancel, create, of_library, options, probe};
 
 /// A stream that has not failed for so long counts as good: one that etcd refuses fails at once.
@@ -44,65 +43,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// of its load must not get more of it.
 const MOST_PATIENCE: Duration = Duration::from_secs(24);
 
+/// When requests find the endpoint silent, the stream on it gets but this part of the patience: a member that stands still would
+/// be noticed late else, for the questions of the stream come seldom.
+const PART_UNDER_DOUBT: u32 = 3;
+
 /// How long the connection stays when nobody watches: those who catch up come back within that.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What errors call it.
 const WHAT: &str = "watch keys";
-
-/// Asked of the stream by watches. There is at most one of each kind for a watch under way, so the queue is as long as there are
-/// watches.
-enum Order {
-    Join(StreamId, Spec, Feed),
-    Leave(StreamId),
-}
-
-/// How watches reach the stream.
-#[derive(Clone)]
-pub(super) struct Hub {
-    orders: mpsc::UnboundedSender<Order>,
-    last_id: Arc<AtomicI64>,
-    newest: Arc<AtomicI64>,
-}
-
-impl Hub {
-    /// A hub, and the task that does its work until it is dropped.
-    pub(super) fn new(connection: Arc<Connection>) -> (Self, StreamTask) {
-        let (sender, orders) = mpsc::unbounded_channel();
-        let hub = Self {
-            orders: sender,
-            last_id: Arc::default(),
-            newest: Arc::default(),
-        };
-        let task = StreamTask {
-            orders,
-            last_id: Arc::clone(&hub.last_id),
-            newest: Arc::clone(&hub.newest),
-            endpoint: connection.current(),
-            connection,
-            roster: Roster::default(),
-            backoff: Backoff::default(),
-            patience: PATIENCE,
-            outage: None,
-        };
-        (hub, task)
-    }
-
-    /// Puts a watch on the stream. It is off again when its lane is dropped.
-    pub(super) fn follow(&self, spec: Spec, counters: Arc<Counters>) -> Lane {
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let orders = self.orders.clone();
-        // Without a task there is no stream to leave, and the lane ends at once.
-        let (feed, lane) = lane(counters, move || drop(orders.send(Order::Leave(id))));
-        drop(self.orders.send(Order::Join(id, spec, feed)));
-        lane
-    }
-
-    /// The newest revision of etcd that the stream has heard of.
-    pub(super) fn newest(&self) -> i64 {
-        self.newest.load(Ordering::Relaxed)
-    }
-}
 
 pub(super) struct StreamTask {
     orders: mpsc::UnboundedReceiver<Order>,
@@ -128,6 +77,10 @@ struct Open {
     out: VecDeque<PbWatchRequest>,
     /// When something was last heard, or asked when nothing was owed.
     heard: Instant,
+    /// Changes when requests find an endpoint failing.
+    falls: watch::Receiver<()>,
+    /// Requests have found this endpoint failing, and nothing has come since.
+    doubted: bool,
     /// Until when it has to last to count as good; `None` once it does.
     settles: Option<Instant>,
     /// Since when nobody watches.
@@ -146,10 +99,32 @@ enum Woken {
     Order(Option<Order>),
     Message(Result<Option<WatchResponse>, etcd_client::Error>),
     Room,
+    Fall,
     Time,
 }
 
 impl StreamTask {
+    /// The task that does what `orders` say. It numbers what it asks etcd from `last_id` on, and tells in `newest` the newest
+    /// revision that it has heard of.
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        last_id: Arc<AtomicI64>,
+        newest: Arc<AtomicI64>,
+    ) -> Self {
+        Self {
+            orders,
+            last_id,
+            newest,
+            endpoint: connection.current(),
+            connection,
+            roster: Roster::default(),
+            backoff: Backoff::default(),
+            patience: PATIENCE,
+            outage: None,
+        }
+    }
+
     /// Runs until the hub is gone.
     pub(super) async fn run(mut self) {
         loop {
@@ -197,10 +172,13 @@ impl StreamTask {
                     // A sender without a receiver is a stream that has ended, which its next message tells.
                     Woken::Room
                 }
+                // The routes live as long as the connection, which this holds.
+                _ = open.falls.changed() => Woken::Fall,
                 () = sleep_until(time) => Woken::Time,
             };
             match woken {
                 Woken::Room => {}
+                Woken::Fall => self.doubt(&mut open),
                 Woken::Order(None) => return Ok(Left::Ended),
                 Woken::Order(Some(order)) => {
                     if let Some(id) = self.obey(order) {
@@ -219,7 +197,7 @@ impl StreamTask {
 
     /// Opens a stream with the first watch that waits. `None`: there is none any more.
     async fn open(&mut self) -> Result<Option<Open>, EtcdError> {
-        let clients = self.connection.dedicated(self.endpoint, &WHAT).await?;
+        let clients = self.dial().await?;
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
@@ -248,9 +226,32 @@ impl StreamTask {
             _clients: clients,
             out: VecDeque::new(),
             heard: now,
+            falls: self.connection.routes.falls(),
+            doubted: false,
             settles: Some(now + SETTLED_AFTER),
             idle: None,
         }))
+    }
+
+    /// A connection to the endpoint. One that requests find failing has but the time of a stream under doubt to make it.
+    async fn dial(&mut self) -> Result<Clients, EtcdError> {
+        let connection = Arc::clone(&self.connection);
+        let routes = &connection.routes;
+        let index = self.endpoint % routes.count();
+        let limit = self.patience / PART_UNDER_DOUBT;
+        let mut falls = routes.falls();
+        let doubted = async {
+            while !routes.has_failed(index) && falls.changed().await.is_ok() {}
+            sleep(limit).await;
+        };
+        tokio::select! {
+            clients = connection.dedicated(self.endpoint, &WHAT) => clients,
+            () = doubted => {
+                self.silent();
+                let reason = format!("no connection within {limit:?}, and requests fail there too");
+                Err(self.error(&reason))
+            }
+        }
     }
 
     /// Does as a watch asks. What it returns is to be canceled.
@@ -276,6 +277,7 @@ impl StreamTask {
             Err(error) => return Err(Failure::of(&error, &WHAT, endpoint, Effect::Reads).error),
         };
         open.heard = Instant::now();
+        open.doubted = false;
         let (id, created) = (response.watch_id, response.created);
         let response = of_library(WatchResponse(response));
         self.newest.fetch_max(response.revision, Ordering::Relaxed);
@@ -294,7 +296,7 @@ impl StreamTask {
     /// When something is to be done although nothing comes.
     fn next_look(&self, open: &Open) -> Instant {
         let patience = match self.roster.awaits_answer() {
-            true => self.patience,
+            true => self.patience_with(open),
             false => PROBE_AFTER,
         };
         let idle = open.idle.map(|since| since + IDLE);
@@ -315,29 +317,55 @@ impl StreamTask {
             return Ok(Some(Left::Idle));
         }
         if self.roster.awaits_answer() {
-            if open.heard + self.patience <= now {
-                let silence = self.silent();
+            let silence = self.patience_with(open);
+            if open.heard + silence <= now {
+                self.silent();
                 return Err(self.error(&format!("silent for {silence:?} although asked")));
             }
         } else if open.heard + PROBE_AFTER <= now {
             // It has made all watches and has nothing to tell, so it is not busy.
             self.patience = PATIENCE;
-            // Progress requests would be cheaper, but newer servers leave them unanswered as soon as one watch of the stream was
-            // canceled.
-            let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-            match self.roster.probe(id) {
-                Some(scope) => open.ask(probe(id, &scope), false),
-                None => open.heard = now,
-            }
+            self.probe(open);
         }
         Ok(None)
     }
 
+    /// Asks for a sign of life.
+    fn probe(&mut self, open: &mut Open) {
+        // Progress requests would be cheaper, but newer servers leave them unanswered as soon as one watch of the stream was
+        // canceled.
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.roster.probe(id) {
+            Some(scope) => open.ask(probe(id, &scope), false),
+            None => open.heard = Instant::now(),
+        }
+    }
+
+    /// Requests have found an endpoint failing: if it is this one, it has to show that it lives.
+    fn doubt(&mut self, open: &mut Open) {
+        let routes = &self.connection.routes;
+        if open.doubted || !routes.has_failed(self.endpoint % routes.count()) {
+            return;
+        }
+        open.doubted = true;
+        if self.roster.awaits_answer() {
+            // What is owed may have been asked for just now, and what requests find is news of the last second.
+            open.heard = Instant::now();
+        } else {
+            self.probe(open);
+        }
+    }
+
+    fn patience_with(&self, open: &Open) -> Duration {
+        match open.doubted {
+            true => self.patience / PART_UNDER_DOUBT,
+            false => self.patience,
+        }
+    }
+
     /// A server was silent for all the patience there was: the next gets more.
-    fn silent(&mut self) -> Duration {
-        let silence = self.patience;
-        self.patience = (silence * 2).min(MOST_PATIENCE);
-        silence
+    fn silent(&mut self) {
+        self.patience = (self.patience * 2).min(MOST_PATIENCE);
     }
 
     async fn failed(&mut self, error: &EtcdError) {
@@ -356,7 +384,7 @@ impl StreamTask {
         } else {
             tracing::debug!(%error, next, watches, "watches are still cut off");
         }
-        tokio::time::sleep(self.backoff.next()).await;
+        sleep(self.backoff.next()).await;
     }
 
     fn recovered(&mut self) {

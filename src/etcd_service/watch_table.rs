@@ -10,8 +10,8 @@ use super::error::EtcdError;
 use super::service::Etcd;
 use super::watch::{Scope, Unwatch, Wanted, Watch, WatchId};
 use super::watch_bulk::Bulk;
+use super::watch_hub::Hub;
 use super::watch_status::{Counters, WatchStatus, Watches};
-use super::watch_stream::Hub;
 use super::watch_task::WatchTask;
 use crate::framework::{Cx, Handler, Io};
 

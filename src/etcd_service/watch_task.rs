@@ -11,10 +11,10 @@ use super::watch::{Scope, Wanted, Watch, WatchEvent, WatchId, WatchKind};
 use super::watch_bulk::Bulk;
 use super::watch_change::{Change, Response};
 use super::watch_cursor::{Cursor, Next, Reaction};
+use super::watch_hub::Hub;
 use super::watch_lane::{Arrival, End};
 use super::watch_roster::{Spec, is_stale_login};
 use super::watch_status::{Counters, WatchState};
-use super::watch_stream::Hub;
 use crate::framework::Recipient;
 
 /// Between two attempts of a watch that etcd refuses, shortened by up to half at random: only people can change that, and a thousand watches

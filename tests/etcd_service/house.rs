@@ -51,7 +51,7 @@ impl Server {
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let endpoint = self.endpoint();
         endpoint.trim_start_matches("http://").parse().unwrap()
     }

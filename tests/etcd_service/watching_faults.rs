@@ -1,11 +1,13 @@
 //! What a watch tells when links are cut, servers die or stand still, and history is compacted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use million::etcd_service::{Get, Put, Watch, WatchEvent, WatchKind};
+use million::etcd_service::{Endpoint, Etcd, Get, Put, Watch, WatchEvent, WatchKind};
 use million::framework::CallError;
 
-use crate::house::{Heard, House};
+use crate::house::{DEADLINE, Heard, House, settings};
+use crate::support::link::Way;
+use crate::support::proxy::Proxy;
 use crate::watching::{brief, told};
 
 on_both!(
@@ -47,6 +49,43 @@ fn a_server_that_stands_still_and_goes_on_loses_and_repeats_nothing() {
             assert_eq!(brief(&heard.next().await), expected);
         }
         assert_eq!(heard.rest(), []);
+    });
+}
+
+/// Left alone, the stream of the watches asks for a sign of life after three seconds, and waits for it as long.
+const BEFORE_THE_STREAM_ITSELF_NOTICES: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_watch_leaves_an_endpoint_that_requests_find_silent_before_it_would_notice_itself() {
+    House::real(async |house: &mut House| {
+        let address = house.server.address();
+        let doors = [Proxy::start(address).await, Proxy::start(address).await];
+        doors[1].hold(Way::ToServer);
+        let endpoints = [doors[0].endpoint(), doors[1].endpoint()];
+        let text = format!(
+            "endpoints: '{}', request_timeout: 25000",
+            endpoints.join(",")
+        );
+        let etcd = house.million.spawn(Etcd::new(settings(&text)));
+        assert_eq!(
+            etcd.call(Endpoint).await.unwrap().as_ref(),
+            Ok(&endpoints[0])
+        );
+        doors[1].mend();
+        let (subscriber, mut heard) = house.collector();
+        let watch = Watch::prefix("p/").to(subscriber);
+        etcd.call(watch).await.unwrap().unwrap();
+        assert_eq!(heard.next().await.kind, WatchKind::Synchronized);
+
+        doors[0].half_open();
+        let begun = Instant::now();
+        let read = etcd.call(Get::key("p/k")).timeout(DEADLINE);
+        assert_eq!(read.await.unwrap(), Ok(None), "the other endpoint answers");
+        put(house, "v").await;
+        let expected = told(WatchKind::Put, "p/k", "v", false);
+        assert_eq!(brief(&heard.next().await), expected);
+        let took = begun.elapsed();
+        assert!(took < BEFORE_THE_STREAM_ITSELF_NOTICES, "{took:?}");
     });
 }
 
