@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Watch, WatchKind};
@@ -88,11 +88,14 @@ fn many_requests_whose_token_has_ended_log_in_once() {
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
         let_tokens_end(&server).await;
-        let before = logins(&server);
+        let (before, begun) = (logins(&server), Instant::now());
         for read in join_all((0..200).map(|_| app.call(Get::key("app/k")))).await {
             assert_eq!(read.unwrap().unwrap().unwrap().value, b"v");
         }
-        assert_eq!(logins(&server) - before, 1);
+        // On a busy machine the new token may end as well before all are answered.
+        let ended_meanwhile = begun.elapsed().as_secs();
+        let logins = logins(&server) - before;
+        assert!((1..=1 + ended_meanwhile).contains(&logins), "{logins}");
     });
 }
 
