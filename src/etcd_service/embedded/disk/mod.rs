@@ -37,7 +37,7 @@ mod writer;
 
 pub(super) use entry::Entry;
 pub(super) use frame::Identity;
-pub(super) use gate::GateLayer;
+pub(super) use gate::{Gate, GateLayer};
 pub(super) use journal::Journal;
 pub(super) use opening::{Disk, Opened, open};
 pub(super) use rewrite::Capture;
