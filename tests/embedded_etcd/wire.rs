@@ -210,7 +210,10 @@ async fn a_put_of_many_frames_is_one_put() {
 
 /// A thousand requests that are sent before any is answered.
 async fn a_thousand_at_once(etcd: EmbeddedEtcd, headers: &[(&'static str, &'static str)]) {
-    let raw = Raw::connect(&etcd).await;
+    // So many answers that nobody has read yet are an attack to a client with a small window.
+    let mut options = h2::client::Builder::new();
+    options.initial_connection_window_size(8 * 1024 * 1024);
+    let raw = Raw::connect_with(&etcd, &options).await;
     let mut waiting = Vec::new();
     for turn in 0..1000 {
         let (response, mut stream) = raw.open(PUT, headers).await;
@@ -274,6 +277,8 @@ async fn a_put_that_is_reset_in_the_middle_is_not_done_and_the_connection_goes_o
         let data = put("half", "value");
         let half = data.slice(..data.len() / 2);
         stream.send_data(half, false).expect("the stream is open");
+        // The server has the stream, or else it would take this for an attack.
+        assert_eq!(raw.get("half").await, None);
         stream.send_reset(Reason::CANCEL);
     }
     assert_eq!(raw.put("whole", "value").await, 2);

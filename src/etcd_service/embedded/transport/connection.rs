@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use prost::bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;

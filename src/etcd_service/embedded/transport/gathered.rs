@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http_body::{Body, Frame};
-use prost::bytes::{Bytes, BytesMut};
 
 use crate::etcd_service::http2::received::Received;
 

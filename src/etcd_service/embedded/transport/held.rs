@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use h2::server::SendResponse;
-use prost::bytes::Bytes;
 
 use super::keys::Answer;
 use super::wire;

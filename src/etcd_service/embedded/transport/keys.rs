@@ -1,7 +1,7 @@
 //! Requests for keys that are answered where they were read.
 
+use bytes::Bytes;
 use prost::Message;
-use prost::bytes::Bytes;
 use tonic::codegen::http::{HeaderMap, HeaderName, request};
 
 use super::wire;

@@ -5,10 +5,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http_body::Body as _;
-use prost::bytes::Bytes;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, HeaderName, Request, Response, request};

@@ -29,7 +29,8 @@ impl Doze {
 
     /// The task begins to look for work, and sees what woke it until now.
     pub(super) fn look(&self) {
-        self.state.store(LOOKS, Ordering::SeqCst);
+        // Not a store: with the word of who woke it the task takes over what that one had done before.
+        self.state.swap(LOOKS, Ordering::SeqCst);
     }
 
     /// The task has found nothing and rests; false if it was woken since it began to look.

@@ -1,8 +1,8 @@
 //! Messages and answers as gRPC puts them into HTTP/2.
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use prost::Message;
-use prost::bytes::{Buf, BufMut, Bytes, BytesMut};
 use tonic::Status;
 use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue, Response};
