@@ -134,14 +134,14 @@ impl Serving {
             {
                 return Poll::Ready(end);
             }
-            while let Poll::Ready(Some(_)) = self.relays.poll_join_next(cx) {}
+            while !self.relays.is_empty() && self.relays.poll_join_next(cx).is_ready() {}
             if let Some(journal) = &self.services.journal {
                 self.held.poll(journal, cx);
             }
             // This reads until nothing is left to read, and writes what was answered in the last round.
             let end = self.receive(cx);
-            taken += self.batch.len();
             let idle = self.batch.is_empty();
+            taken += self.batch.len();
             let mut batch = mem::take(&mut self.batch);
             for (request, to) in batch.drain(..) {
                 self.answer(request, to);
