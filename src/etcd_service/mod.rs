@@ -55,6 +55,7 @@ mod get;
 mod health;
 mod heartbeat;
 mod holdings;
+mod http2;
 mod kept_lease;
 mod key_value;
 mod keys;

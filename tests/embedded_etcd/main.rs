@@ -5,6 +5,7 @@
 //! - `locking`, `electing`: the lock and election services through their clients, against both.
 //! - `watching`, `leasing`: what is about time and load.
 //! - `ctl`: `etcdctl` as an operator uses it.
+//! - `wire`: what a client may do to a connection.
 //! - `lifecycle`: start, stop, drop, and what goes wrong at a start.
 #![allow(
     clippy::disallowed_methods,
@@ -20,6 +21,7 @@ mod leasing;
 mod lifecycle;
 mod locking;
 mod watching;
+mod wire;
 
 use std::future::Future;
 use std::time::Duration;

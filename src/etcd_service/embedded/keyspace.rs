@@ -133,15 +133,23 @@ impl Keyspace {
             version: 1,
             lease,
         };
-        let previous = self.live(&record.key).cloned();
+        // The key is looked for once: in a large store that is most of what a put costs.
+        let Some(history) = self.index.get_mut(&record.key) else {
+            let record = Record::new(record);
+            self.live_bytes += size(&record);
+            self.append(record);
+            return None;
+        };
+        let previous = at(history, i64::MAX).cloned();
         if let Some(previous) = &previous {
             record.create_revision = previous.create_revision;
             record.version = previous.version + 1;
             self.live_bytes -= size(previous);
         }
         let record = Record::new(record);
+        history.push_back(Record::clone(&record));
         self.live_bytes += size(&record);
-        self.append(record);
+        self.log(record);
         previous
     }
 
@@ -175,6 +183,16 @@ impl Keyspace {
             .log
             .partition_point(|record| record.mod_revision < revision);
         self.log.range(start..)
+    }
+
+    /// The records of the last committed revision, if nothing was written since.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &Record> {
+        // From the end: to search the log would wake old records.
+        let newest = self.log.iter().rev();
+        let count = newest
+            .take_while(|record| record.mod_revision == self.revision)
+            .count();
+        self.log.range(self.log.len() - count..)
     }
 
     /// Forgets what only a read before `revision` could see.
@@ -231,15 +249,19 @@ impl Keyspace {
     }
 
     fn append(&mut self, record: Record) {
-        self.log_bytes += size(&record);
-        self.uncommitted += 1;
-        self.log.push_back(Record::clone(&record));
+        self.log(Record::clone(&record));
         if let Some(history) = self.index.get_mut(&record.key) {
             history.push_back(record);
         } else {
             self.index
                 .insert(record.key.clone(), VecDeque::from([record]));
         }
+    }
+
+    fn log(&mut self, record: Record) {
+        self.log_bytes += size(&record);
+        self.uncommitted += 1;
+        self.log.push_back(record);
     }
 
     /// Drops the versions of a key that a newer one, not after the compacted revision, hides.

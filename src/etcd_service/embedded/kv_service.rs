@@ -1,4 +1,6 @@
-//! The KV service: decode, lock, apply, unlock, copy.
+//! The KV service: lock, apply, unlock, copy.
+//!
+//! Each request is a plain function of its message, for the transport answers most of them without a future.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,10 +33,44 @@ pub(super) struct KvService {
 }
 
 impl KvService {
-    fn answer_range(&self, request: PbRangeRequest) -> Result<PbRangeResponse, Refusal> {
+    pub(super) fn answer_range(&self, request: PbRangeRequest) -> Result<PbRangeResponse, Refusal> {
         let answer = self.shared.read(|store| store.range(request))?;
         let header = self.shared.header(answer.revision);
         Ok(answer.into_proto(header))
+    }
+
+    pub(super) fn answer_put(&self, request: PbPutRequest) -> Result<PbPutResponse, Refusal> {
+        check_size(&request, check_put)?;
+        let answer = self.shared.write(|store| store.put(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(answer.into_proto(header))
+    }
+
+    pub(super) fn answer_delete(
+        &self,
+        request: PbDeleteRequest,
+    ) -> Result<PbDeleteResponse, Refusal> {
+        check_size(&request, check_delete)?;
+        let answer = self.shared.write(|store| store.delete(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(answer.into_proto(header))
+    }
+
+    pub(super) fn answer_txn(&self, request: PbTxnRequest) -> Result<PbTxnResponse, Refusal> {
+        check_size(&request, |request| txn::check(request, MAX_TXN_OPS))?;
+        let answer = self.shared.write(|store| store.txn(request))?;
+        let header = self.shared.header(answer.revision);
+        Ok(answer.into_proto(header))
+    }
+
+    pub(super) fn answer_compact(
+        &self,
+        request: PbCompactionRequest,
+    ) -> Result<PbCompactionResponse, Refusal> {
+        let revision = self.shared.write(|store| store.compact(request))?;
+        Ok(PbCompactionResponse {
+            header: Some(self.shared.header(revision)),
+        })
     }
 }
 
@@ -65,41 +101,25 @@ impl PbKvService for KvService {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        let request = request.into_inner();
-        check_size(&request, check_put)?;
-        let answer = self.shared.write(|store| store.put(request))?;
-        let header = self.shared.header(answer.revision);
-        Ok(Response::new(answer.into_proto(header)))
+        Ok(Response::new(self.answer_put(request.into_inner())?))
     }
 
     async fn delete_range(
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
-        let request = request.into_inner();
-        check_size(&request, check_delete)?;
-        let answer = self.shared.write(|store| store.delete(request))?;
-        let header = self.shared.header(answer.revision);
-        Ok(Response::new(answer.into_proto(header)))
+        Ok(Response::new(self.answer_delete(request.into_inner())?))
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        let request = request.into_inner();
-        check_size(&request, |request| txn::check(request, MAX_TXN_OPS))?;
-        let answer = self.shared.write(|store| store.txn(request))?;
-        let header = self.shared.header(answer.revision);
-        Ok(Response::new(answer.into_proto(header)))
+        Ok(Response::new(self.answer_txn(request.into_inner())?))
     }
 
     async fn compact(
         &self,
         request: Request<PbCompactionRequest>,
     ) -> Result<Response<PbCompactionResponse>, Status> {
-        let request = request.into_inner();
-        let revision = self.shared.write(|store| store.compact(request))?;
-        Ok(Response::new(PbCompactionResponse {
-            header: Some(self.shared.header(revision)),
-        }))
+        Ok(Response::new(self.answer_compact(request.into_inner())?))
     }
 }
 

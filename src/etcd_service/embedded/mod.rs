@@ -42,7 +42,6 @@
 mod answer;
 mod auth;
 mod cluster;
-mod connection;
 mod disk;
 mod election_service;
 mod error;
@@ -65,6 +64,7 @@ mod shared;
 mod store;
 #[cfg(test)]
 mod store_model;
+mod transport;
 mod txn;
 mod watch;
 mod watch_service;

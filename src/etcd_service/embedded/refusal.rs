@@ -48,6 +48,12 @@ pub(super) enum Refusal {
     /// The transport's own refusal in etcd: the message does not reach the server.
     #[error("grpc: received message larger than max ({bytes} vs. {max})")]
     MessageTooLarge { bytes: usize, max: usize },
+    /// The transport's own refusal too: its messages tell their length in 32 bits.
+    #[error(
+        "grpc: trying to send message larger than max ({bytes} vs. {})",
+        u32::MAX
+    )]
+    AnswerTooLarge { bytes: usize },
     #[error("etcdserver: given member URLs are invalid")]
     BadMemberUrls,
     #[error("etcdserver: Peer URLs already exists")]
@@ -73,6 +79,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is for want of something, as when the disk fails: whoever gets it learns nothing of the store.
+    pub(super) fn tells_nothing(self) -> bool {
+        matches!(self.code(), Code::ResourceExhausted | Code::Unavailable)
+    }
+
     fn code(self) -> Code {
         match self {
             Self::EmptyKey
@@ -88,9 +99,10 @@ impl Refusal {
             | Self::RoleEmpty
             | Self::PermissionNotGiven => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
-            Self::NoSpace | Self::TooManyRequests | Self::MessageTooLarge { .. } => {
-                Code::ResourceExhausted
-            }
+            Self::NoSpace
+            | Self::TooManyRequests
+            | Self::MessageTooLarge { .. }
+            | Self::AnswerTooLarge { .. } => Code::ResourceExhausted,
             Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
             Self::LeaseExists
             | Self::AuthNotEnabled

@@ -10,16 +10,12 @@ use etcd_client::proto::{
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use super::auth::AuthService;
 use super::cluster::ClusterService;
-use super::connection::Connection;
-use super::disk::{self, Disk, GateLayer};
+use super::disk::{self, Disk, Journal};
 use super::election_service::ElectionService;
 use super::error::EmbeddedError;
 use super::expiry;
@@ -32,24 +28,12 @@ use super::lock_service::LockService;
 use super::maintenance::MaintenanceService;
 use super::options::{EmbeddedOptions, MAX_MESSAGE_BYTES};
 use super::shared::Shared;
+use super::transport::{self, Services};
 use super::watch_service::WatchService;
 
 /// How long [`EmbeddedEtcd::stop`] waits for requests in flight: none takes long in memory, so this only bounds the wait
 /// for clients that do not read their answers.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// Streams that one connection may have open. A client opens one for each watch, and would wait without a word for one
-/// to end beyond this, so it is far above what a client has; it bounds what a broken one can take.
-const MAX_STREAMS: u32 = 65_536;
-
-/// HTTP/2 windows. The default of 64 KiB makes a put of the largest size wait for the client several times.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// A client that does not answer a ping is gone, and its watches with it. Only one that vanished without closing its
-/// connection is found this way, so it need not be quick.
-const PING_INTERVAL: Duration = Duration::from_secs(60);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running etcd.
 ///
@@ -111,13 +95,16 @@ pub async fn start_with(
         identity,
         folder,
     } = disk::open(options).await?;
-    let gate = GateLayer::new(folder.journal());
+    let journal = folder.journal();
     let shared = Shared::new(store, identity, progress_interval, url(address));
     let shared = Arc::new(shared);
     let disk = folder.start(take_state(&shared))?;
     let cut = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, Arc::clone(&shared), gate, cut.clone()));
+    tasks.spawn(transport::run(
+        listener,
+        services(&shared, journal, cut.clone()),
+    ));
     tasks.spawn(expiry::run(Arc::clone(&shared)));
 
     match data_dir {
@@ -208,39 +195,35 @@ fn take_state(shared: &Arc<Shared>) -> disk::TakeState {
     })
 }
 
-async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    gate: GateLayer,
+/// All that the server answers.
+fn services(
+    shared: &Arc<Shared>,
+    journal: Option<Arc<Journal>>,
     cut: CancellationToken,
-) {
-    // Without TCP_NODELAY an answer waits some 40 ms for the client's acknowledgement of the one before.
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .map(move |stream| stream.map(|stream| Connection::new(stream, cut.clone())));
+) -> Services {
     let kv = KvService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let watch = WatchService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let lease = LeaseService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let lock = LockService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let election = ElectionService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let maintenance = MaintenanceService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let cluster = ClusterService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let auth = AuthService {
-        shared: Arc::clone(&shared),
+        shared: Arc::clone(shared),
     };
     let mut rest = Routes::builder();
     rest.add_service(PbWatchServer::new(watch))
@@ -251,21 +234,10 @@ async fn serve(
         .add_service(PbClusterServer::new(cluster))
         .add_service(auth);
     let front = Front {
-        keys: PbKvServer::new(kv).max_decoding_message_size(MAX_MESSAGE_BYTES),
+        keys: PbKvServer::new(kv.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
         rest: rest.routes().prepare(),
     };
-    let served = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(gate)
-        .serve_with_incoming_shutdown(front, incoming, shared.stopping.cancelled())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "embedded etcd has stopped serving");
-    }
+    Services::new(kv, front, journal, shared.stopping.clone(), cut)
 }
 
 /// The URL for clients of this machine: an address that stands for all is not one that a client can reach everywhere.

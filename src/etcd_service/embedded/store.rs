@@ -216,7 +216,7 @@ impl Store {
             && (committed.is_some() || revoked != NO_LEASE)
         {
             let changed = committed.into_iter();
-            let records = changed.flat_map(|revision| self.keyspace.log_from(revision));
+            let records = changed.flat_map(|_| self.keyspace.newest());
             journal.change(revoked, records);
         }
         if let Some(revision) = committed {

@@ -193,7 +193,7 @@ impl Watchers {
             return;
         }
         let mut concerned = Vec::new();
-        for record in keyspace.log_from(revision) {
+        for record in keyspace.newest() {
             concerned.extend(self.single.get(&record.key).into_iter().flatten());
             // Ranges that start after the key cannot hold it.
             let starts = (Bound::Unbounded, Bound::Included(record.key.as_slice()));

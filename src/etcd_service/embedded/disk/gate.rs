@@ -1,6 +1,7 @@
 //! Holds every answer until what it tells is on disk.
 //!
-//! It stands before all services at once, so none of them can forget it. An answer is made under the store's lock or after
+//! It stands before all services at once, so none of them can forget it; the answers that the transport makes itself wait in
+//! `transport/held.rs`, through which all of those go. An answer is made under the store's lock or after
 //! it, so it tells nothing that was not appended to the journal when it is ready.
 
 use std::future::Future;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::entry;
 use super::frame::FRAME_HEADER_BYTES;
@@ -177,14 +178,22 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`Refusal::TimedOut`] after seven seconds, [`Refusal::Stopped`] if it never will be. In both cases it may be there
-    /// after a restart, or not.
+    /// As [`settled_to`](Self::settled_to).
     pub(crate) async fn settled(&self) -> Result<(), Refusal> {
-        let count = self.appended();
+        self.settled_to(self.appended(), Instant::now()).await
+    }
+
+    /// Waits until the first `count` entries are on disk, for an answer that was made at `since`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::TimedOut`] after seven seconds, [`Refusal::Stopped`] if they never will be. In both cases they may be there
+    /// after a restart, or not.
+    pub(crate) async fn settled_to(&self, count: u64, since: Instant) -> Result<(), Refusal> {
         if self.is_durable(count) {
             return Ok(());
         }
-        tokio::time::timeout(SETTLE_LIMIT, self.durable(count))
+        tokio::time::timeout_at(since + SETTLE_LIMIT, self.durable(count))
             .await
             .unwrap_or(Err(Refusal::TimedOut))
     }

@@ -4,13 +4,13 @@
 //! Store ── entries, under its lock ──▶ Journal ── batch ──▶ Writer (a thread): write, fsync ──▶ etcd.log
 //!                                        ▲                     │ the batch is on disk
 //!                                        │ wait                ▼
-//! answer, watch event ──▶ Gate ──────────┴──────────── so many entries are durable
+//! answer, watch event ──▶ Gate, Held ────┴──────────── so many entries are durable
 //! ```
 //!
 //! # Promises
 //!
-//! - **Nothing is told before it is on disk.** Every answer and every piece of a stream passes the [`gate`], which holds it
-//!   until all that had been changed when it was made is on disk: also that of a read, for what it saw might be lost.
+//! - **Nothing is told before it is on disk.** Every answer and every piece of a stream passes the [`gate`], or the transport's own place for what it
+//!   answers itself (`transport/held.rs`), which hold it until all that had been changed when it was made is on disk: also that of a read, for what it saw might be lost.
 //! - **Many share one fsync.** What comes while the disk is busy is one batch, and one write.
 //! - **A batch is there as a whole or not at all.** It is one frame with a length and a checksum ([`frame`]). A frame that a crash
 //!   cut off is the last of the file, and nobody was told of it: the next start cuts it away and says so. Damage anywhere
@@ -37,7 +37,7 @@ mod writer;
 
 pub(super) use entry::Entry;
 pub(super) use frame::Identity;
-pub(super) use gate::GateLayer;
+pub(super) use gate::{Gate, GateLayer};
 pub(super) use journal::Journal;
 pub(super) use opening::{Disk, Opened, open};
 pub(super) use rewrite::Capture;
