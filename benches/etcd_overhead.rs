@@ -9,13 +9,15 @@
 //! the worker pool besides, and that is part of what it costs.
 //!
 //! It needs Debian's `etcd-server`. Run with `cargo bench --bench etcd_overhead`; `-- --json` prints the figures as JSON, `--rounds N`
-//! sets the number of rounds.
+//! sets the number of rounds, `--gets-only` leaves out the events.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a benchmark measures real time and prints"
 )]
 
+#[path = "etcd_overhead/cpu.rs"]
+mod cpu;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -53,16 +55,31 @@ struct Round {
     rate: f64,
     p50: f64,
     p99: f64,
+    /// Processor time an operation, here and in etcd, in microseconds.
+    here: f64,
+    there: f64,
 }
 
 impl Round {
-    fn of(mut micros: Vec<f64>, took: Duration) -> Self {
+    /// Of what was not measured.
+    const NONE: Self = Self {
+        rate: f64::NAN,
+        p50: f64::NAN,
+        p99: f64::NAN,
+        here: f64::NAN,
+        there: f64::NAN,
+    };
+
+    fn of(mut micros: Vec<f64>, (took, [here, there]): (Duration, [f64; 2])) -> Self {
+        let count = micros.len() as f64;
         micros.sort_unstable_by(f64::total_cmp);
         let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
         Self {
             rate: micros.len() as f64 / took.as_secs_f64(),
             p50: at(50),
             p99: at(99),
+            here: here / count,
+            there: there / count,
         }
     }
 }
@@ -76,12 +93,13 @@ struct World {
     /// Puts for both sides, on a runtime of its own.
     outside_runtime: Runtime,
     outside: Client,
-    _server: RealEtcd,
+    server: RealEtcd,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let json = arguments.iter().any(|argument| argument == "--json");
+    let gets_only = arguments.iter().any(|argument| argument == "--gets-only");
     let rounds = arguments
         .iter()
         .position(|argument| argument == "--rounds")
@@ -98,6 +116,8 @@ fn main() {
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let (got, heard) = match side {
+                0 if gets_only => (world.bare_gets(), Round::NONE),
+                _ if gets_only => (world.service_gets(), Round::NONE),
                 0 => (world.bare_gets(), world.bare_events()),
                 _ => (world.service_gets(), world.service_events()),
             };
@@ -117,6 +137,8 @@ fn report(json: bool, rounds: usize, gets: &[Vec<Round>; 2], events: &[Vec<Round
     let rate = figure(gets, |round| round.rate);
     let get_p50 = figure(gets, |round| round.p50);
     let get_p99 = figure(gets, |round| round.p99);
+    let here = figure(gets, |round| round.here);
+    let there = figure(gets, |round| round.there);
     let event_p50 = figure(events, |round| round.p50);
     let event_p99 = figure(events, |round| round.p99);
     // Of neighbours in time, so that what else the machine does touches both.
@@ -138,6 +160,8 @@ fn report(json: bool, rounds: usize, gets: &[Vec<Round>; 2], events: &[Vec<Round
             "gets_per_s": { "bare": rate[0], "service": rate[1], "ratio": rate_ratio, "met": met[0] },
             "get_p50_us": { "bare": get_p50[0], "service": get_p50[1] },
             "get_p99_us": { "bare": get_p99[0], "service": get_p99[1], "ratio": p99_ratio, "met": met[1] },
+            "get_cpu_here_us": { "bare": here[0], "service": here[1] },
+            "get_cpu_in_etcd_us": { "bare": there[0], "service": there[1] },
             "put_to_event_p50_us": { "bare": event_p50[0], "service": event_p50[1] },
             "put_to_event_p99_us": { "bare": event_p99[0], "service": event_p99[1], "later": later, "met": met[2] },
         });
@@ -166,6 +190,8 @@ fn report(json: bool, rounds: usize, gets: &[Vec<Round>; 2], events: &[Vec<Round
         get_p99,
         format!("{p99_ratio:.3}x, {}", say(met[1])),
     );
+    row("CPU a get here, us", here, String::new());
+    row("CPU a get in etcd, us", there, String::new());
     row("put to event p50, us", event_p50, String::new());
     row(
         "put to event p99, us",
@@ -221,12 +247,27 @@ impl World {
             bare,
             outside_runtime,
             outside,
-            _server: server,
+            server,
         }
     }
 
+    fn begin(&self) -> (Instant, [f64; 2]) {
+        (Instant::now(), self.used())
+    }
+
+    /// The time since then, and the processor time here and in etcd.
+    fn since(&self, (begun, before): (Instant, [f64; 2])) -> (Duration, [f64; 2]) {
+        let (took, now) = (begun.elapsed(), self.used());
+        (took, [now[0] - before[0], now[1] - before[1]])
+    }
+
+    fn used(&self) -> [f64; 2] {
+        let there = self.server.process().map_or(f64::NAN, cpu::used_by);
+        [cpu::used_by(std::process::id()), there]
+    }
+
     fn bare_gets(&self) -> Round {
-        let begun = Instant::now();
+        let begun = self.begin();
         let tasks: Vec<_> = (0..IN_FLIGHT)
             .map(|number| {
                 let mut kv = self.bare.kv_client();
@@ -246,17 +287,17 @@ impl World {
         let micros = micros
             .into_iter()
             .flat_map(|task| task.expect("no task panics"));
-        Round::of(micros.collect(), begun.elapsed())
+        Round::of(micros.collect(), self.since(begun))
     }
 
     fn service_gets(&self) -> Round {
-        let begun = Instant::now();
+        let begun = self.begin();
         let drives = (0..IN_FLIGHT).map(|number| self.driver.call(Drive(number)).without_timeout());
         let micros = self.million.block_on(join_all(drives));
         let micros = micros
             .into_iter()
             .flat_map(|drive| drive.expect("no handler panics"));
-        Round::of(micros.collect(), begun.elapsed())
+        Round::of(micros.collect(), self.since(begun))
     }
 
     fn bare_events(&self) -> Round {
@@ -311,7 +352,7 @@ impl World {
     /// Puts one after the other, each with the time in its value, until all have been heard of.
     fn put_and_hear(&self, heard: &mut mpsc::UnboundedReceiver<f64>) -> Round {
         let mut outside = self.outside.clone();
-        let begun = Instant::now();
+        let begun = self.begin();
         self.outside_runtime.block_on(async {
             let mut put = async |number: usize| {
                 let key = format!("event/{}", number % 100);
@@ -334,7 +375,7 @@ impl World {
             let age = self.outside_runtime.block_on(heard.recv());
             micros.push(age.expect("every put is told"));
         }
-        Round::of(micros, begun.elapsed())
+        Round::of(micros, self.since(begun))
     }
 }
 

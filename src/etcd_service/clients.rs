@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use etcd_client::{
-    Channel, Client, ClusterClient, ConnectOptions, ElectionClient, Error as ClientError, KvClient,
+    Client, ClusterClient, ConnectOptions, ElectionClient, Error as ClientError, KvClient,
     LeaseClient, LockClient, MaintenanceClient, WatchClient,
 };
 use futures::FutureExt;
 
+use super::http2::Channel;
 use super::one_flight::OneFlight;
 use super::settings::Auth;
 
@@ -34,10 +35,10 @@ pub(super) struct Clients {
 impl Clients {
     /// Clients over `channel`. With a user, this logs in.
     pub(super) async fn over(
-        channel: tonic::transport::Channel,
+        channel: &Channel,
         options: ConnectOptions,
     ) -> Result<Self, ClientError> {
-        let client = Client::from_channel(Channel::Tonic(channel), Some(options)).await?;
+        let client = Client::from_channel(channel.for_library(), Some(options)).await?;
         Ok(Self {
             kv: client
                 .kv_client()

@@ -127,7 +127,7 @@ impl Connection {
     ) -> Result<Clients, EtcdError> {
         let remote = self.remote(index);
         self.dialer
-            .dial_dedicated(remote.endpoint())
+            .dial_dedicated(remote.target())
             .await
             .map_err(|error| Failure::of(&error, what, remote.url(), Effect::Reads).error)
     }

@@ -83,6 +83,7 @@ mod service;
 mod service_registry;
 mod swap;
 mod tenure;
+mod tls_files;
 mod tls_refusal;
 mod txn;
 mod txn_answer;

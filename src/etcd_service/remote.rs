@@ -7,19 +7,19 @@ use etcd_client::Error as ClientError;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tonic::transport::{Channel, Endpoint};
 
 use super::clients::{Clients, without_leader};
 use super::dial::{Dialer, dial};
 use super::error::EtcdError;
 use super::failure::Effect;
+use super::http2::{Channel, Target};
 use super::one_flight::OneFlight;
 use super::settings::Auth;
 
 /// One endpoint, to which there is at most one connection in use.
 pub(super) struct Remote {
     url: String,
-    endpoint: Endpoint,
+    target: Target,
     link: Arc<Mutex<Option<Arc<Link>>>>,
     dialing: OneFlight<Result<Arc<Link>, Arc<ClientError>>>,
     probing: AtomicBool,
@@ -37,7 +37,7 @@ pub(super) struct Link {
 impl Remote {
     pub(super) fn new(url: String, dialer: &Dialer) -> Result<Self, EtcdError> {
         Ok(Self {
-            endpoint: dialer.endpoint(&url)?,
+            target: dialer.target(&url)?,
             url,
             link: Arc::default(),
             dialing: OneFlight::new(),
@@ -49,13 +49,14 @@ impl Remote {
         &self.url
     }
 
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
-    /// The connection, if there is one.
+    /// The connection, if there is one that takes requests.
     pub(super) fn held(&self) -> Option<Arc<Link>> {
-        self.link.lock().clone()
+        let held = self.link.lock().clone();
+        held.filter(|link| !link.channel.is_over())
     }
 
     /// The connection, made if there is none: once for all who wait for it.
@@ -64,10 +65,10 @@ impl Remote {
             return Ok(link);
         }
         let begin = || {
-            let (endpoint, auth) = (self.endpoint.clone(), dialer.auth().cloned());
+            let (target, auth) = (self.target.clone(), dialer.auth().cloned());
             let (held, limit) = (Arc::clone(&self.link), dialer.connect_timeout());
             async move {
-                let (channel, with_leader) = dial(endpoint, auth.clone(), limit).await?;
+                let (channel, with_leader) = dial(target, auth.clone(), limit).await?;
                 let link = Arc::new(Link {
                     channel,
                     auth,
@@ -113,9 +114,7 @@ impl Link {
             return Ok(&self.with_leader);
         }
         self.without_leader
-            .get_or_try_init(|| {
-                Clients::over(self.channel.clone(), without_leader(self.auth.as_ref()))
-            })
+            .get_or_try_init(|| Clients::over(&self.channel, without_leader(self.auth.as_ref())))
             .await
     }
 

@@ -30,6 +30,7 @@ use super::clients::Clients;
 use super::connection::Connection;
 use super::error::EtcdError;
 use super::failure::{Effect, Failure, Health, Retry};
+use super::failure_kind::{Kind, kind};
 use super::gate::{Refused, Turn};
 
 /// So long an endpoint may be silent before it is doubted: ten times what a healthy one takes under load, and with the probe
@@ -150,16 +151,16 @@ impl Connection {
         let remote = self.remote(index);
         // To make a connection or to log in writes nothing, whatever becomes of it.
         let unsent = |error: &ClientError| self.failed(index, error, request.what, Effect::Reads);
-        let link = match remote.link(&self.dialer).await {
-            Ok(link) => link,
-            Err(error) => return Err(unsent(&error)),
-        };
-        let clients = match link.clients(request.effect).await {
-            Ok(clients) => clients,
-            Err(error) => return Err(unsent(&error)),
-        };
-        let mut fresh_token = false;
+        let (mut fresh_link, mut fresh_token) = (false, false);
         loop {
+            let link = match remote.link(&self.dialer).await {
+                Ok(link) => link,
+                Err(error) => return Err(unsent(&error)),
+            };
+            let clients = match link.clients(request.effect).await {
+                Ok(clients) => clients,
+                Err(error) => return Err(unsent(&error)),
+            };
             let logins = clients.logins();
             request.sent.store(true, Ordering::Relaxed);
             let error = match attempt(clients).await {
@@ -169,6 +170,12 @@ impl Connection {
                 }
                 Err(error) => error,
             };
+            if kind(&error) == Kind::NotSent && !std::mem::replace(&mut fresh_link, true) {
+                // A connection that was made long ago has ended, which says nothing of the server.
+                request.sent.store(false, Ordering::Relaxed);
+                remote.forget(&link);
+                continue;
+            }
             let failure = self.failed(index, &error, request.what, request.effect);
             if failure.health == Health::Disconnected {
                 remote.forget(&link);

@@ -106,8 +106,8 @@ impl Drop for Scripted {
 
 async fn answer(
     State(script): State<Arc<Script>>,
-    request: axum::http::Request<Body>,
-) -> axum::http::Response<Body> {
+    request: http::Request<Body>,
+) -> http::Response<Body> {
     let path = request.uri().path().to_owned();
     let name = path.rsplit('/').next().unwrap_or_default();
     let (refusal, held) = {

@@ -113,6 +113,11 @@ impl RealEtcd {
         format!("http://{}", self.client)
     }
 
+    /// The number of its process, while it runs.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
