@@ -27,6 +27,10 @@ pub(in crate::etcd_service) struct Exchange {
     state: State,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in a box already; another would cost each request an allocation"
+)]
 enum State {
     Unsent(Request<Body>),
     Sent(ResponseFuture, Option<Sending>),
