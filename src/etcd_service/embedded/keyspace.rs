@@ -3,6 +3,9 @@
 //! A record is shared between the history of its key (for reads at a revision) and the log (for watches). A deletion is
 //! a record too, with version 0. Writes since the last commit carry the revision after the current one, and reads see
 //! them, so that a transaction reads what it wrote.
+//!
+//! Histories and log say themselves what is asked of old records most: theirs have long left the processor's caches, and a
+//! put that forgets one for each that it writes would wait for them.
 
 mod replay;
 
@@ -10,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use etcd_client::proto::PbKeyValue;
+use slab::Slab;
 
 use super::range::KeyRange;
 use super::refusal::Refusal;
@@ -18,14 +22,36 @@ use super::refusal::Refusal;
 pub(super) type Record = Arc<PbKeyValue>;
 
 /// What a record takes beside its key and value: its own fields, its place in two queues and the allocator's overhead.
-const RECORD_OVERHEAD: usize = 160;
+const RECORD_OVERHEAD: usize = 200;
+
+/// A record in the history of its key.
+#[derive(Debug)]
+struct Version {
+    revision: i64,
+    record: Record,
+}
+
+/// The versions of one key, oldest first.
+type History = VecDeque<Version>;
+
+/// A record in the log.
+#[derive(Debug)]
+struct Logged {
+    revision: i64,
+    size: usize,
+    /// The place of its key's history. A history that was forgotten may have left it to another key's.
+    history: usize,
+    record: Record,
+}
 
 /// The keys, their versions, and the log of changes since the last compaction.
 #[derive(Debug)]
 pub(super) struct Keyspace {
-    index: BTreeMap<Vec<u8>, VecDeque<Record>>,
+    /// The places of the histories.
+    index: BTreeMap<Vec<u8>, usize>,
+    histories: Slab<History>,
     /// Every record with a revision from the compacted one on, oldest first.
-    log: VecDeque<Record>,
+    log: VecDeque<Logged>,
     log_bytes: usize,
     live_bytes: usize,
     revision: i64,
@@ -38,6 +64,7 @@ impl Keyspace {
     pub(super) fn new() -> Self {
         Self {
             index: BTreeMap::new(),
+            histories: Slab::new(),
             log: VecDeque::new(),
             log_bytes: 0,
             live_bytes: 0,
@@ -89,9 +116,8 @@ impl Keyspace {
 
     /// The live record of a key.
     pub(super) fn live(&self, key: &[u8]) -> Option<&Record> {
-        self.index
-            .get(key)
-            .and_then(|history| at(history, i64::MAX))
+        let history = self.index.get(key)?;
+        at(&self.histories[*history], i64::MAX)
     }
 
     /// The records of `keys` that live at `revision`, in the order of the keys.
@@ -109,7 +135,7 @@ impl Keyspace {
         single
             .into_iter()
             .chain(several)
-            .filter_map(move |history| at(history, revision))
+            .filter_map(move |&history| at(&self.histories[history], revision))
     }
 
     /// What a key was just before `revision`, if the history still reaches so far.
@@ -117,9 +143,8 @@ impl Keyspace {
         if revision - 1 < self.compacted {
             return None;
         }
-        self.index
-            .get(key)
-            .and_then(|history| at(history, revision - 1))
+        let history = self.index.get(key)?;
+        at(&self.histories[*history], revision - 1)
     }
 
     /// Writes a version of a key, and returns the one that it replaces.
@@ -134,22 +159,21 @@ impl Keyspace {
             lease,
         };
         // The key is looked for once: in a large store that is most of what a put costs.
-        let Some(history) = self.index.get_mut(&record.key) else {
+        let Some(&history) = self.index.get(&record.key) else {
             let record = Record::new(record);
             self.live_bytes += size(&record);
             self.append(record);
             return None;
         };
-        let previous = at(history, i64::MAX).cloned();
+        let previous = at(&self.histories[history], i64::MAX).cloned();
         if let Some(previous) = &previous {
             record.create_revision = previous.create_revision;
             record.version = previous.version + 1;
             self.live_bytes -= size(previous);
         }
         let record = Record::new(record);
-        history.push_back(Record::clone(&record));
         self.live_bytes += size(&record);
-        self.log(record);
+        self.write(history, record);
         previous
     }
 
@@ -181,18 +205,19 @@ impl Keyspace {
     pub(super) fn log_from(&self, revision: i64) -> impl Iterator<Item = &Record> {
         let start = self
             .log
-            .partition_point(|record| record.mod_revision < revision);
-        self.log.range(start..)
+            .partition_point(|logged| logged.revision < revision);
+        self.log.range(start..).map(|logged| &logged.record)
     }
 
     /// The records of the last committed revision, if nothing was written since.
     pub(super) fn newest(&self) -> impl Iterator<Item = &Record> {
-        // From the end: to search the log would wake old records.
+        // From the end: there are few of them, and many before.
         let newest = self.log.iter().rev();
         let count = newest
-            .take_while(|record| record.mod_revision == self.revision)
+            .take_while(|logged| logged.revision == self.revision)
             .count();
-        self.log.range(self.log.len() - count..)
+        let start = self.log.len() - count;
+        self.log.range(start..).map(|logged| &logged.record)
     }
 
     /// Forgets what only a read before `revision` could see.
@@ -204,22 +229,18 @@ impl Keyspace {
             return Err(Refusal::FutureRevision);
         }
         let trimmed = std::mem::replace(&mut self.compacted, revision);
-        while let Some(record) = self
-            .log
-            .pop_front_if(|record| record.mod_revision < revision)
-        {
-            self.log_bytes -= size(&record);
-            if record.mod_revision > trimmed {
-                self.trim(&record.key);
+        while let Some(logged) = self.log.pop_front_if(|logged| logged.revision < revision) {
+            self.log_bytes -= logged.size;
+            if logged.revision > trimmed {
+                self.trim(logged.history);
             }
         }
         // What happened at the compacted revision itself can still be watched, so it stays in the log.
         let mut position = 0;
-        while let Some(record) = self.log.get(position)
-            && record.mod_revision == revision
+        while let Some(logged) = self.log.get(position)
+            && logged.revision == revision
         {
-            let record = Record::clone(record);
-            self.trim(&record.key);
+            self.trim(logged.history);
             position += 1;
         }
         Ok(())
@@ -229,18 +250,18 @@ impl Keyspace {
     pub(super) fn bound(&mut self, revisions: u32, bytes: usize) {
         let mut oldest = self.revision - i64::from(revisions) + 1;
         let mut excess = self.log_bytes.saturating_sub(bytes);
-        for record in &self.log {
+        for logged in &self.log {
             if excess == 0 {
                 break;
             }
-            excess = excess.saturating_sub(size(record));
-            oldest = oldest.max(record.mod_revision + 1);
+            excess = excess.saturating_sub(logged.size);
+            oldest = oldest.max(logged.revision + 1);
         }
         let oldest = oldest.min(self.revision);
         if self
             .log
             .front()
-            .is_some_and(|record| record.mod_revision < oldest)
+            .is_some_and(|logged| logged.revision < oldest)
             && oldest > self.compacted
         {
             let compacted = self.compact(oldest);
@@ -248,53 +269,70 @@ impl Keyspace {
         }
     }
 
+    /// Writes a record of a key that may be new.
     fn append(&mut self, record: Record) {
-        self.log(Record::clone(&record));
-        if let Some(history) = self.index.get_mut(&record.key) {
-            history.push_back(record);
-        } else {
-            self.index
-                .insert(record.key.clone(), VecDeque::from([record]));
-        }
+        let history = match self.index.get(&record.key) {
+            Some(&history) => history,
+            None => {
+                let history = self.histories.insert(History::new());
+                self.index.insert(record.key.clone(), history);
+                history
+            }
+        };
+        self.write(history, record);
     }
 
-    fn log(&mut self, record: Record) {
-        self.log_bytes += size(&record);
+    fn write(&mut self, history: usize, record: Record) {
+        let (revision, size) = (record.mod_revision, size(&record));
+        self.histories[history].push_back(Version {
+            revision,
+            record: Record::clone(&record),
+        });
+        self.log_bytes += size;
         self.uncommitted += 1;
-        self.log.push_back(record);
+        self.log.push_back(Logged {
+            revision,
+            size,
+            history,
+            record,
+        });
     }
 
     /// Drops the versions of a key that a newer one, not after the compacted revision, hides.
-    fn trim(&mut self, key: &[u8]) {
-        let Some(history) = self.index.get_mut(key) else {
+    fn trim(&mut self, history: usize) {
+        let Some(versions) = self.histories.get_mut(history) else {
             return;
         };
-        // From the front: all that is looked at is dropped, but for one record, while a search would wake old ones.
-        while let Some(next) = history.get(1)
-            && next.mod_revision <= self.compacted
+        // From the front: all that is looked at is dropped, but for one.
+        while let Some(next) = versions.get(1)
+            && next.revision <= self.compacted
         {
-            history.pop_front();
+            versions.pop_front();
         }
         // A deletion shows nothing, so it need not stay.
-        history.pop_front_if(|first| first.version == 0 && first.mod_revision <= self.compacted);
-        if history.is_empty() {
-            self.index.remove(key);
-        } else if history.capacity() / 4 > history.len() {
-            history.shrink_to(history.len() * 2);
+        let hidden = versions
+            .pop_front_if(|first| first.revision <= self.compacted && first.record.version == 0);
+        if let Some(last) = hidden
+            && versions.is_empty()
+        {
+            self.index.remove(&last.record.key);
+            self.histories.remove(history);
+        } else if versions.capacity() / 4 > versions.len() {
+            versions.shrink_to(versions.len() * 2);
         }
     }
 }
 
 /// The record of a key that lives at `revision`.
-fn at(history: &VecDeque<Record>, revision: i64) -> Option<&Record> {
+fn at(history: &History, revision: i64) -> Option<&Record> {
     let newest = history.back()?;
-    let record = if newest.mod_revision <= revision {
+    let version = if newest.revision <= revision {
         newest
     } else {
-        let after = history.partition_point(|record| record.mod_revision <= revision);
+        let after = history.partition_point(|version| version.revision <= revision);
         history.get(after.checked_sub(1)?)?
     };
-    (record.version != 0).then_some(record)
+    (version.record.version != 0).then_some(&version.record)
 }
 
 fn size(record: &Record) -> usize {
@@ -338,7 +376,7 @@ mod tests {
         keyspace.delete(&KeyRange::Single(b"a".to_vec()));
         let deleted = keyspace.commit().expect("a was there");
         keyspace.compact(deleted).expect("the revision is there");
-        assert!(keyspace.index.is_empty());
+        assert!(keyspace.index.is_empty() && keyspace.histories.is_empty());
         assert_eq!(keyspace.live_bytes(), 0);
         assert_eq!(keyspace.log_from(deleted).count(), 1);
     }
@@ -351,8 +389,9 @@ mod tests {
             keyspace.bound(10, usize::MAX);
         }
         assert_eq!(keyspace.log.len(), 10);
-        assert_eq!(keyspace.index["a".as_bytes()].len(), 10);
-        assert!(keyspace.index["a".as_bytes()].capacity() <= 64);
+        let history = &keyspace.histories[keyspace.index["a".as_bytes()]];
+        assert_eq!(history.len(), 10);
+        assert!(history.capacity() <= 64);
     }
 
     #[test]

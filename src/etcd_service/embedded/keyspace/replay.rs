@@ -1,18 +1,17 @@
 //! Taking the keys back from where they were kept.
 
-use std::collections::VecDeque;
-
 use etcd_client::proto::PbKeyValue;
 
-use super::{Keyspace, Record, size};
+use super::{History, Keyspace, Record, Version, size};
 
 impl Keyspace {
     /// The records from before the compacted revision that still live.
     pub(in crate::etcd_service::embedded) fn kept(&self) -> impl Iterator<Item = &Record> {
         self.index
             .values()
-            .filter_map(VecDeque::front)
-            .filter(|record| record.mod_revision < self.compacted)
+            .filter_map(|&history| self.histories[history].front())
+            .filter(|version| version.revision < self.compacted)
+            .map(|version| &version.record)
     }
 
     /// Begins again after a compaction: the next revision follows `revision`.
@@ -25,8 +24,13 @@ impl Keyspace {
     pub(in crate::etcd_service::embedded) fn keep(&mut self, record: PbKeyValue) {
         let record = Record::new(record);
         self.live_bytes += size(&record);
-        self.index
-            .insert(record.key.clone(), VecDeque::from([record]));
+        let key = record.key.clone();
+        let version = Version {
+            revision: record.mod_revision,
+            record,
+        };
+        let history = self.histories.insert(History::from([version]));
+        self.index.insert(key, history);
     }
 
     /// Takes back a record as it was written, without committing it, and returns the one that it replaces.
@@ -51,9 +55,13 @@ impl Keyspace {
         if self.revision > self.compacted {
             return;
         }
-        let committed: Vec<Record> = self.log_from(self.revision).cloned().collect();
-        for record in committed {
-            self.trim(&record.key);
+        let newest = self.log.iter().rev();
+        let committed: Vec<usize> = newest
+            .take_while(|logged| logged.revision == self.revision)
+            .map(|logged| logged.history)
+            .collect();
+        for history in committed {
+            self.trim(history);
         }
     }
 }
