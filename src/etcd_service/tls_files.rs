@@ -32,11 +32,11 @@ pub(super) fn client_config(tls: &Tls, endpoints: &str) -> Result<Arc<ClientConf
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unfit(error.to_string()))?
-        .with_root_certificates(roots(tls.ca_file()).map_err(|refused| refused.told(&unfit))?);
+        .with_root_certificates(roots(tls.ca_file()).map_err(|refused| refused.told(unfit))?);
     let config = match tls.identity() {
         Some((certificate, key)) => {
             let (shown, key) =
-                identity(certificate, key).map_err(|refused| refused.told(&unfit))?;
+                identity(certificate, key).map_err(|refused| refused.told(unfit))?;
             builder
                 .with_client_auth_cert(shown, key)
                 .map_err(|error| unfit(error.to_string()))?

@@ -28,6 +28,10 @@ pub(in crate::etcd_service) struct Exchange {
     state: State,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every exchange is in a box of the client library's, and is unsent only until it is polled"
+)]
 enum State {
     Unsent(Request<Body>),
     Sent(ResponseFuture, Option<Sending>),
