@@ -35,8 +35,7 @@ pub(super) fn client_config(tls: &Tls, endpoints: &str) -> Result<Arc<ClientConf
         .with_root_certificates(roots(tls.ca_file()).map_err(|refused| refused.told(unfit))?);
     let config = match tls.identity() {
         Some((certificate, key)) => {
-            let (shown, key) =
-                identity(certificate, key).map_err(|refused| refused.told(unfit))?;
+            let (shown, key) = identity(certificate, key).map_err(|refused| refused.told(unfit))?;
             builder
                 .with_client_auth_cert(shown, key)
                 .map_err(|error| unfit(error.to_string()))?
