@@ -47,6 +47,11 @@ const MOST_PATIENCE: Duration = Duration::from_secs(24);
 /// be noticed late else, for the questions of the stream come seldom.
 const PART_UNDER_DOUBT: u32 = 3;
 
+/// How long a connection may take to an endpoint that requests find failing, at first, and how long at most: each that takes
+/// longer doubles it for the next. Others are waiting to be tried.
+const DOUBTED_DIAL: Duration = Duration::from_secs(1);
+const LONGEST_DOUBTED_DIAL: Duration = Duration::from_secs(8);
+
 /// How long the connection stays when nobody watches: those who catch up come back within that.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -62,8 +67,12 @@ pub(super) struct StreamTask {
     /// The number of the endpoint in use.
     endpoint: usize,
     backoff: Backoff,
+    /// Endpoints that failed since each was tried.
+    tried: Vec<usize>,
     /// How long etcd may owe an answer.
     patience: Duration,
+    /// How long a connection may take to an endpoint under doubt.
+    doubted_dial: Duration,
     /// Since when there is no stream, if there was one or the first attempt has failed.
     outage: Option<Instant>,
 }
@@ -120,7 +129,9 @@ impl StreamTask {
             connection,
             roster: Roster::default(),
             backoff: Backoff::default(),
+            tried: Vec::new(),
             patience: PATIENCE,
+            doubted_dial: DOUBTED_DIAL,
             outage: None,
         }
     }
@@ -233,12 +244,12 @@ impl StreamTask {
         }))
     }
 
-    /// A connection to the endpoint. One that requests find failing has but the time of a stream under doubt to make it.
+    /// A connection to the endpoint. One that requests find failing gets less time for it.
     async fn dial(&mut self) -> Result<Clients, EtcdError> {
         let connection = Arc::clone(&self.connection);
         let routes = &connection.routes;
-        let index = self.endpoint % routes.count();
-        let limit = self.patience / PART_UNDER_DOUBT;
+        let index = self.endpoint;
+        let limit = self.doubted_dial;
         let mut falls = routes.falls();
         let doubted = async {
             while !routes.has_failed(index) && falls.changed().await.is_ok() {}
@@ -247,7 +258,7 @@ impl StreamTask {
         tokio::select! {
             clients = connection.dedicated(self.endpoint, &WHAT) => clients,
             () = doubted => {
-                self.silent();
+                self.doubted_dial = (limit * 2).min(LONGEST_DOUBTED_DIAL);
                 let reason = format!("no connection within {limit:?}, and requests fail there too");
                 Err(self.error(&reason))
             }
@@ -344,7 +355,7 @@ impl StreamTask {
     /// Requests have found an endpoint failing: if it is this one, it has to show that it lives.
     fn doubt(&mut self, open: &mut Open) {
         let routes = &self.connection.routes;
-        if open.doubted || !routes.has_failed(self.endpoint % routes.count()) {
+        if open.doubted || !routes.has_failed(self.endpoint) {
             return;
         }
         open.doubted = true;
@@ -376,7 +387,12 @@ impl StreamTask {
             }
             _ => self.roster.lost(),
         }
-        self.endpoint = self.endpoint.wrapping_add(1);
+        let routes = &self.connection.routes;
+        if self.tried.len() == routes.count() {
+            self.tried.clear();
+        }
+        self.tried.push(self.endpoint);
+        self.endpoint = routes.after_all(self.endpoint, &self.tried);
         let next = self.connection.endpoint_at(self.endpoint);
         if self.outage.is_none() {
             self.outage = Some(Instant::now());
@@ -389,6 +405,8 @@ impl StreamTask {
 
     fn recovered(&mut self) {
         self.backoff.reset();
+        self.tried.clear();
+        self.doubted_dial = DOUBTED_DIAL;
         if let Some(since) = self.outage.take() {
             let endpoint = self.connection.endpoint_at(self.endpoint);
             tracing::warn!(endpoint, outage = ?since.elapsed(), "watches are back");
