@@ -15,7 +15,7 @@ use super::settings::Auth;
 
 /// The largest answer that is decoded. The library's 4 MiB is less than a page of keys may hold; the server bounds what it
 /// stores, so this is only what the wire format allows, as in etcd's own client.
-const MAX_DECODED_BYTES: usize = i32::MAX as usize;
+pub(super) const MAX_DECODED_BYTES: usize = i32::MAX as usize;
 
 /// The clients of one connection to one endpoint. They share a login.
 pub(super) struct Clients {

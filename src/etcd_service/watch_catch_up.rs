@@ -6,8 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::Error as ClientError;
 use tokio::time::timeout;
+use tonic::Code;
 
+use super::clients::MAX_DECODED_BYTES;
 use super::failure::Action;
 use super::watch_bulk::Slot;
 use super::watch_change::Change;
@@ -20,6 +23,16 @@ use super::watch_wire::{of_library, options};
 /// After so much silence nothing is missing any more: etcd looks every 100 ms for those who want history. If it was merely slow, the
 /// shared stream goes on from there, and nothing is lost.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// The longest response that is taken at first, far above a fragment. etcd does not cut what it finds before it has told that the watch is
+/// made: then a thousand revisions come in one response, of any length. Such a one is refused unread, and the piece asked for anew.
+const LONGEST_RESPONSE: usize = 8 * 1024 * 1024;
+
+/// So many refusals in a row are no accident, and the limit doubles: where the server takes larger requests, one event may be longer.
+const REFUSALS_A_LIMIT: u32 = 4;
+
+/// Until the limit is what the wire format allows.
+const DOUBLINGS: u32 = 8;
 
 /// The number of the watch on its stream; there is no other.
 const ONLY: i64 = 1;
@@ -56,7 +69,12 @@ impl WatchTask {
         start: i64,
         piece: &mut Piece,
     ) -> Result<(), Stop> {
-        let mut watch = slot.clients.watch.clone();
+        let longest = longest_response(self.refused_responses);
+        let mut watch = slot
+            .clients
+            .watch
+            .clone()
+            .max_decoding_message_size(longest);
         let spec = self.spec(start);
         let opening = async {
             let mut stream = watch
@@ -87,6 +105,9 @@ impl WatchTask {
             let Some(changes) = self.react(response)? else {
                 return Ok(());
             };
+            if !changes.is_empty() && self.refused_responses < REFUSALS_A_LIMIT {
+                self.refused_responses = 0;
+            }
             weight.add(Weight::of(&changes));
             piece.changes.extend(changes);
             piece.last = reached && whole;
@@ -94,6 +115,10 @@ impl WatchTask {
                 return Ok(());
             }
             next = match timeout(QUIET, stream.message()).await {
+                Ok(Err(error)) if is_too_long(&error) => {
+                    self.refused_responses += 1;
+                    return Ok(());
+                }
                 Ok(message) => message.unwrap_or(None),
                 Err(_) => {
                     piece.last = true;
@@ -101,5 +126,31 @@ impl WatchTask {
                 }
             };
         }
+    }
+}
+
+/// How long a response may be after so many refusals in a row. In the end as long as the wire format allows.
+fn longest_response(refused: u32) -> usize {
+    let doublings = (refused / REFUSALS_A_LIMIT).min(DOUBLINGS);
+    (LONGEST_RESPONSE << doublings).min(MAX_DECODED_BYTES)
+}
+
+/// Whether a message was refused for its length, of which nothing but that was read.
+fn is_too_long(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status)
+        if status.code() == Code::OutOfRange && status.message().contains("length too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_grows_until_any_response_is_taken() {
+        assert_eq!(longest_response(0), LONGEST_RESPONSE);
+        assert_eq!(longest_response(3), LONGEST_RESPONSE);
+        assert_eq!(longest_response(4), 2 * LONGEST_RESPONSE);
+        assert_eq!(longest_response(100), MAX_DECODED_BYTES);
+        assert_eq!(longest_response(u32::MAX), MAX_DECODED_BYTES);
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct WatchTask {
     backoff: Backoff,
     /// The buffer was full: what is missing is read from history, not from the shared stream.
     pub(super) lags: bool,
+    /// Responses in a row that were too long to be taken.
+    pub(super) refused_responses: u32,
     /// The subscriber has been told that etcd refuses, and nothing since.
     refused: bool,
 }
@@ -71,6 +73,7 @@ impl WatchTask {
             counters,
             backoff: Backoff::default(),
             lags: false,
+            refused_responses: 0,
             refused: false,
         }
     }
