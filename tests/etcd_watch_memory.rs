@@ -61,8 +61,10 @@ const IN_ONE_REVISION: i64 = 20;
 const KEYS: i64 = 1000;
 const VALUE_BYTES: usize = 1024;
 
-/// Some buffers of a watch and of two connections: far less than the 100 MB that the watcher is behind.
-const BOUND: usize = 24 * 1024 * 1024;
+/// Far above what is needed and far below the hundred megabytes that are behind. etcd may send a thousand revisions in one response, not
+/// cut into fragments, when it finds them before it has told that the watch is made: 20 MiB here, which are there twice while they are
+/// decoded.
+const BOUND: usize = 64 * 1024 * 1024;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 
