@@ -9,8 +9,8 @@
 //!
 //! The client library balances over dead endpoints for ever, so each endpoint has a connection of its own, and the one in use
 //! changes only when it fails (`routes.rs`). It goes over `h2` itself (`http2/`), and is made anew when it has ended. How a request is
-//! made is told in `request.rs`. Watches get connections of their own ([`Connection::dedicated`]): one that is not read fast enough fills its connection's window, which must hold up nobody
-//! else.
+//! made is told in `request.rs`. Watches get connections of their own ([`Connection::dedicated`]): one that is not read fast enough
+//! fills its connection's window, which must hold up nobody else.
 
 use std::fmt;
 use std::future::Future;
