@@ -139,6 +139,12 @@ impl RealEtcd {
     /// Stops it in its tracks (SIGSTOP): connections stay open and nothing is answered.
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
+        let process = self.process.as_ref().expect("etcd runs").id();
+        let deadline = Instant::now() + START_DEADLINE;
+        while !stands_still(process) {
+            assert!(Instant::now() < deadline, "etcd does not stop");
+            thread::sleep(POLL);
+        }
     }
 
     /// Lets it go on after [`pause`](Self::pause) (SIGCONT).
@@ -215,6 +221,19 @@ pub(super) fn healthy(address: SocketAddr) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
+}
+
+/// Whether all threads of a process are stopped: the signal takes its time on a busy machine.
+fn stands_still(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process is there");
+    threads.flatten().all(|thread| {
+        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // After the name, which is in parentheses and may hold anything. One that has ended says nothing.
+        state
+            .rsplit(") ")
+            .next()
+            .is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+    })
 }
 
 /// An address that is free now. It lies below the ports that the system gives to outgoing connections, so that none
