@@ -87,6 +87,9 @@ impl<M: Message> fmt::Debug for Sending<'_, M> {
 /// It always ends: with the reply or a [`CallError`]. Unless told otherwise it waits as long as `session_monitor` in the
 /// settings says, 10 s by default.
 ///
+/// Its first poll hands the message over, or gives it a place in the line of those that wait for room. So calls that one handler
+/// polls one after the other start in that order, however it waits for their replies.
+///
 /// # Cancel safety
 ///
 /// Dropping it before the message was taken means that nothing was sent. Dropped later, the handler goes on and
@@ -160,11 +163,8 @@ impl<'a, M: Message> Call<'a, M> {
                         }
                     }
                     match self.target.ask_at_once(message) {
+                        // In the same poll: whoever calls two services, or one twice, relies on which it polled first.
                         Answered::Not => {}
-                        Answered::NotNow => {
-                            cx.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
                         Answered::With(reply) => return Poll::Ready(reply),
                         Answered::Later(reply) => {
                             self.step = Step::Waiting(reply);

@@ -38,8 +38,8 @@ use super::tools::Tools;
 use super::turn::{End, Turn};
 use super::worker::Pool;
 
-/// How many direct calls a handler may make in a row (some 10 µs). Then it is polled again after others have had their
-/// turn: one that calls in a loop does not keep its worker.
+/// How many direct calls a handler may make in a row (some 10 µs). The next goes the ordinary way, and while its caller waits for the
+/// reply others have their turn: one that calls in a loop does not keep its worker.
 const CALLS_A_RUN: u32 = 128;
 
 /// Direct calls inside direct calls, at most: each takes some of the worker's stack.
@@ -49,9 +49,6 @@ const DEPTH: usize = 4;
 pub(crate) enum Answered<R> {
     /// The message is where it was, and is to go the ordinary way.
     Not,
-    /// The message is where it was. The handler has called so often that others are to have their turn before it does
-    /// again.
-    NotNow,
     With(Result<R, CallError>),
     /// The handler waits.
     Later(oneshot::AsyncReceiver<Result<R, CallError>>),
@@ -118,31 +115,20 @@ pub(crate) fn end_polls() {
     HERE.with(|here| here.left.set(0));
 }
 
-/// Why there is no direct call.
-enum Refused {
-    /// This is no handler of the same pool, or one too deep in direct calls.
-    Elsewhere,
-    TooOften,
-}
-
 /// Tools for a direct call, given back when this is dropped.
 struct Permit(Option<Box<Tools>>);
 
 impl Permit {
-    fn get(pool: *const Pool) -> Result<Self, Refused> {
+    /// None where there is no handler of the same pool, in one too deep in direct calls, and in one that has called too often in a row.
+    fn get(pool: *const Pool) -> Option<Self> {
         HERE.with(|here| {
             let left = here.left.get();
             if left == 0 || pool.is_null() || !ptr::eq(here.pool.get(), pool) {
-                return Err(Refused::Elsewhere);
+                return None;
             }
-            if left == 1 {
-                return Err(Refused::TooOften);
-            }
-            let Some(tools) = here.tools.borrow_mut().pop() else {
-                return Err(Refused::Elsewhere);
-            };
+            let tools = here.tools.borrow_mut().pop()?;
             here.left.set(left - 1);
-            Ok(Self(Some(tools)))
+            Some(Self(Some(tools)))
         })
     }
 }
@@ -165,10 +151,8 @@ where
     if !cx.counters.is_quick() || spans::are_wanted() {
         return Answered::Not;
     }
-    let mut permit = match Permit::get(cx.pool_address()) {
-        Ok(permit) => permit,
-        Err(Refused::Elsewhere) => return Answered::Not,
-        Err(Refused::TooOften) => return Answered::NotNow,
+    let Some(mut permit) = Permit::get(cx.pool_address()) else {
+        return Answered::Not;
     };
     let Some(tools) = permit.0.as_deref_mut() else {
         return Answered::Not;

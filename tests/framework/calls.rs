@@ -1,9 +1,11 @@
 //! Handlers interleave, messages keep their order, and calls always end.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::join_all;
-use million::framework::{CallError, ExitReason, Options};
+use futures::poll;
+use million::framework::{CallError, Cx, ExitReason, Handle, Handler, Message, Options, Service};
 use proptest::prelude::*;
 
 use crate::support::{Begun, Done, Note, Pass, Recorder, gate, million, run};
@@ -196,4 +198,62 @@ proptest! {
             prop_assert_eq!(mine, (0..*length).map(|number| sender * 1000 + number).collect::<Vec<_>>());
         }
     }
+}
+
+/// Makes so many pairs of a call and a message to another service, each pair handed over without waiting.
+struct Pairs {
+    target: Handle<Recorder>,
+}
+
+impl Service for Pairs {}
+
+struct Begin(u32);
+
+impl Message for Begin {
+    type Reply = ();
+}
+
+impl Handler<Begin> for Pairs {
+    async fn handle(cx: &Cx<Self>, Begin(pairs): Begin) {
+        let target = cx.state().target.clone();
+        let mut calls = Vec::new();
+        for pair in 0..pairs {
+            let target = target.clone();
+            let mut call = Box::pin(async move { target.call(Note(2 * pair)).await });
+            // Its first poll is what hands it over.
+            let answered = poll!(call.as_mut());
+            cx.state().target.try_send(Note(2 * pair + 1)).unwrap();
+            match answered {
+                Poll::Ready(reply) => reply.unwrap(),
+                Poll::Pending => calls.push(call),
+            }
+        }
+        for call in calls {
+            call.await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_call_is_handed_over_in_its_first_poll_however_many_came_before_it() {
+    const PAIRS: u32 = 300;
+    let million = million(1);
+    let target = million.spawn_with(Options::new().mailbox(10_000), Recorder::default());
+    let pairs = million.spawn(Pairs {
+        target: target.clone(),
+    });
+    run(&million, async {
+        // Only a service none of whose polls was long of late answers on its caller's stack, so it is given time to be such.
+        for _ in 0..20 {
+            for _ in 0..2000 {
+                target.send(Note(0)).await.unwrap();
+            }
+            pairs.call(Begin(PAIRS)).await.unwrap();
+        }
+        let done = target.call(Done).await.unwrap();
+        let expected: Vec<u32> = (0..2 * PAIRS).collect();
+        for round in done.chunks(2000 + 2 * PAIRS as usize) {
+            assert_eq!(round[2000..], expected);
+        }
+    });
 }
