@@ -37,6 +37,9 @@ const END_HEADERS: u8 = 4;
 const FIRST_WINDOW: i64 = 65_535;
 const WIDE_WINDOW: u32 = 1 << 30;
 
+/// Answers to all callers of a connection, several times over.
+const ROOM: usize = 64 << 10;
+
 /// What gRPC puts before a message: not compressed, and its length.
 const MESSAGE_HEAD: usize = 5;
 
@@ -136,6 +139,8 @@ impl Connection {
                 .write_all_buf(&mut self.to_send)
                 .await
                 .expect("the connection stands");
+            // Room for all that may have come, for a second read would cost a good part of a put.
+            self.received.reserve(ROOM);
             let read = self.stream.read_buf(&mut self.received).await;
             assert_ne!(
                 read.expect("the connection stands"),
