@@ -17,7 +17,7 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -91,8 +91,8 @@ impl<S: Service> Cx<S> {
         M: Message,
     {
         let service = self.handle();
-        let life = Life::of(self);
-        Attached(self.io(async move { run(&service, life, stream, on_item).await }))
+        let mut life = Life::of(self);
+        Attached(self.io(async move { run(&service, &mut life, stream, on_item).await }))
     }
 
     /// As [`Cx::attach`], and tells the service the message that `on_end` makes once the stream has finished or panicked,
@@ -138,12 +138,13 @@ impl<S: Service> Cx<S> {
         N: Message,
     {
         let service = self.handle();
-        let life = Life::of(self);
+        let mut life = Life::of(self);
         Attached(self.io(async move {
-            let end = run(&service, life, stream, on_item).await;
+            let end = run(&service, &mut life, stream, on_item).await;
             if end != StreamEnd::ServiceClosed {
-                // A service that closes meanwhile needs to know no more.
-                drop(service.send(on_end(end.clone())).await);
+                // A service that closes or begins another life meanwhile needs to know no more.
+                let told = service.send(on_end(end.clone()));
+                drop(select(pin!(life.over(&service)), told).await);
             }
             end
         }))
@@ -168,11 +169,12 @@ impl Life {
         }
     }
 
-    /// Ready when it is over. One that is as long as its service is never over here.
-    async fn over(&mut self) {
+    /// Ready when it is over, or `service` has ended.
+    async fn over<S: Service>(&mut self, service: &Handle<S>) {
+        let closed = service.closed();
         match self.bond {
-            Some(_) => drop((&mut self.over).await),
-            None => pending().await,
+            Some(_) => drop(select(closed, &mut self.over).await),
+            None => drop(closed.await),
         }
     }
 }
@@ -187,7 +189,7 @@ impl Drop for Life {
     }
 }
 
-async fn run<S, T, M, F>(service: &Handle<S>, life: Life, stream: T, on_item: F) -> StreamEnd
+async fn run<S, T, M, F>(service: &Handle<S>, life: &mut Life, stream: T, on_item: F) -> StreamEnd
 where
     T: Stream + Send + 'static,
     F: FnMut(T::Item) -> M + Send + 'static,
@@ -215,7 +217,7 @@ where
 
 async fn pump<S, T, M, F>(
     service: &Handle<S>,
-    mut life: Life,
+    life: &mut Life,
     stream: T,
     mut on_item: F,
 ) -> StreamEnd
@@ -226,17 +228,18 @@ where
     M: Message,
 {
     let mut stream = pin!(stream);
-    let over = pin!(life.over());
-    let mut closed = select(service.closed(), over);
+    let mut over = pin!(life.over(service));
     let mut left = ITEMS_A_TURN;
     loop {
-        let message = match select(stream.next(), &mut closed).await {
-            Either::Left((Some(item), _)) => on_item(item),
-            Either::Left((None, _)) => return StreamEnd::Finished,
-            Either::Right(_) => return StreamEnd::ServiceClosed,
+        // The end of the life is looked at first: a stream that always has an item would keep it from being seen.
+        let message = match select(over.as_mut(), stream.next()).await {
+            Either::Left(_) => return StreamEnd::ServiceClosed,
+            Either::Right((Some(item), _)) => on_item(item),
+            Either::Right((None, _)) => return StreamEnd::Finished,
         };
-        if service.send(message).await.is_err() {
-            return StreamEnd::ServiceClosed;
+        match select(over.as_mut(), service.send(message)).await {
+            Either::Right((Ok(()), _)) => {}
+            Either::Right((Err(_), _)) | Either::Left(_) => return StreamEnd::ServiceClosed,
         }
         left -= 1;
         if left == 0 {

@@ -113,6 +113,11 @@ impl Counters {
         }
     }
 
+    /// How many handlers were in flight when that was last told.
+    pub(crate) fn handlers(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn read(&self) -> Counted {
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         let oldest = self

@@ -53,7 +53,8 @@
 //! - When nothing is ready and no timer is left within a year of virtual time, nothing can ever happen again. Then the wait
 //!   panics, says which services are alive and how many handlers wait in them, and the `Million` is at its end.
 //! - A wait of more than ten million steps panics too ([`Builder::most_steps`](super::Builder::most_steps) says otherwise): that is a loop which never
-//!   sleeps, or two services that answer each other for ever.
+//!   sleeps, two services that answer each other for ever, or a wait that never ends beside a periodic message. A turn, a poll and a leap of the clock
+//!   are a step each.
 //!
 //! # What is not covered
 //!
@@ -234,7 +235,7 @@ pub(crate) fn wait<F: Future>(
             }
             Draw::Task(task) => task.run(simulation),
             Draw::Nothing => {
-                if !pass_time(services, simulation, &main) {
+                if !pass_time(services, simulation, &main, last_step) {
                     hang::nothing_can_go_on(what, services, simulation, LONGEST_TIME);
                 }
             }
@@ -245,13 +246,15 @@ pub(crate) fn wait<F: Future>(
     }
 }
 
-/// Lets time pass until something is ready. `false`: nothing ever will be.
-fn pass_time(services: &Services, simulation: &Simulation, main: &Main) -> bool {
+/// Lets time pass until something is ready or there were too many steps. `false`: nothing ever will be ready.
+fn pass_time(services: &Services, simulation: &Simulation, main: &Main, last_step: u64) -> bool {
     let timers = services.timers();
     let last = simulation.elapsed() + LONGEST_TIME;
     loop {
         timers.fire_due();
-        if simulation.is_ready() || main.0.load(Ordering::Acquire) {
+        // A periodic message that waits for its last copy to be handled makes nothing ready, however often its time comes.
+        let too_many = simulation.steps() >= last_step;
+        if too_many || simulation.is_ready() || main.0.load(Ordering::Acquire) {
             return true;
         }
         let next = timers.next_look();

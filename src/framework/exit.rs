@@ -17,7 +17,8 @@ use super::ties::{Tie, TieKey, Ties};
 pub enum ExitReason {
     /// It was stopped: every message it had accepted was handled, and `on_stop` ran.
     Stopped,
-    /// It was killed: what it had not finished was dropped.
+    /// It was killed, or was just being stopped when it had to fall with its [`Group`](super::Group): what it had not finished was
+    /// dropped.
     Killed,
     /// A handler, `on_start` or `on_stop` panicked with this text.
     Panicked(String),

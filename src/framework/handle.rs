@@ -179,6 +179,11 @@ impl<S: Service> Handle<S> {
         self.0.mailbox.len()
     }
 
+    /// How many messages wait in the service, not started or in flight.
+    pub(crate) fn load(&self) -> usize {
+        self.queued() + self.0.counters.handlers() as usize
+    }
+
     /// What the service has done, and holds at this moment. Also of one that has ended: then what it had done.
     pub fn stats(&self) -> ServiceStats {
         self.0.stats(self.0.services.clock())

@@ -33,7 +33,8 @@ pub(crate) fn too_many_steps(what: &str, services: &Services, simulation: &Simul
     let alive = alive(services, simulation);
     panic!(
         "no end in sight {place}: {what} has waited for {steps} steps. {alive} Look for a loop that never sleeps, for time stands still \
-         while anything is ready; if the test is only long, raise Builder::most_steps"
+         while anything is ready, and for a reply, a permit or a message that never comes beside a periodic one that always does; if the test \
+         is only long, raise Builder::most_steps"
     );
 }
 

@@ -51,10 +51,7 @@ impl<S: Service> Turn<'_, S> {
         match supervision.take_order() {
             Some(Order::Raise) => self.raise(),
             Some(Order::Lower) => self.lower(),
-            Some(Order::LowerNow) => {
-                self.go_down();
-                Ok(())
-            }
+            Some(Order::LowerNow) => self.lower_now(),
             Some(Order::End(reason)) => Err(End(reason)),
             None => match self.cx.exit.take_sentence() {
                 Some(reason) if self.is_up() => Err(End(reason)),
@@ -77,6 +74,7 @@ impl<S: Service> Turn<'_, S> {
         if self.runner.phase != Phase::Down {
             return Ok(());
         }
+        supervision.begin_life();
         // What the last life was tied to is no matter of this one.
         drop(self.cx.exit.take_sentence());
         self.cx
@@ -113,13 +111,28 @@ impl<S: Service> Turn<'_, S> {
 
     /// A sibling has failed, and this service falls with it: in order, if it has begun to run.
     fn lower(&mut self) -> Result<(), End> {
-        if self.runner.phase != Phase::Running {
-            self.go_down();
-            return Ok(());
+        match self.runner.phase {
+            // It leaves for good, and its supervisor waits for that as for a fall.
+            Phase::Stopping => Ok(()),
+            Phase::Running => {
+                self.drop_waiting();
+                self.runner.phase = Phase::Lowering;
+                self.begin_on_stop()
+            }
+            _ => {
+                self.go_down();
+                Ok(())
+            }
         }
-        self.drop_waiting();
-        self.runner.phase = Phase::Lowering;
-        self.begin_on_stop()
+    }
+
+    /// It was to fall, and takes too long.
+    fn lower_now(&mut self) -> Result<(), End> {
+        if self.runner.phase == Phase::Stopping {
+            return Err(End(ExitReason::Killed));
+        }
+        self.go_down();
+        Ok(())
     }
 
     /// Is down, and says so.
@@ -174,6 +187,14 @@ impl<S: Service> Turn<'_, S> {
             messages: 0,
             handlers: self.drop_handlers(),
         };
+        // An `on_start` is no loss: without it nothing was begun.
+        if dropped.handlers > 0
+            && self.runner.phase != Phase::Starting
+            && self.cx.mailbox.is_closed()
+            && let Some(supervision) = &self.cx.supervision
+        {
+            supervision.cut_short();
+        }
         self.cx.services.service_dropped(dropped);
     }
 
@@ -190,11 +211,14 @@ impl<S: Service> Turn<'_, S> {
             .let_go();
     }
 
-    /// It was stopped while it is down, and has nothing to come up for.
+    /// It was stopped, is down, and has nothing to come up for.
     pub(crate) fn end_while_down(&self) -> End {
         let supervision = self.cx.supervision.as_ref();
         let failure = supervision.and_then(|supervision| supervision.failure());
-        End(failure.unwrap_or(ExitReason::Stopped))
+        End(failure.unwrap_or(match supervision {
+            Some(supervision) if supervision.was_cut_short() => ExitReason::Killed,
+            _ => ExitReason::Stopped,
+        }))
     }
 }
 

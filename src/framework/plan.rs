@@ -14,6 +14,7 @@
 //! - Children are raised in their order, each after those before it have started for the first time; after a restart of several, each
 //!   after those before it are up again.
 //! - Those that must fall because a sibling failed fall in reverse order, each after the one behind it is down.
+//! - A child that ends instead of falling is waited for as one that falls.
 //! - An order stands until its child takes it; a later one replaces it. So orders cannot overtake one another.
 
 use std::time::{Duration, Instant};

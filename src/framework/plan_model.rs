@@ -17,6 +17,8 @@ enum Real {
     Down,
     Starting,
     Up,
+    /// It was stopped, and its `on_stop` runs.
+    Stopping,
     Lowering,
     Ended,
 }
@@ -29,6 +31,8 @@ enum Act {
     Finish(usize),
     Fail(usize),
     Kill(usize),
+    /// The child is stopped by its own handle.
+    StopOne(usize),
     /// The oldest wait is over.
     TimeUp,
     Stop,
@@ -87,6 +91,10 @@ impl World {
             Act::Finish(child) => self.finish(child % count),
             Act::Fail(child) => self.fail(child % count),
             Act::Kill(child) => self.end(child % count, ExitReason::Killed),
+            Act::StopOne(child) => {
+                self.told_to_stop.push(child % count);
+                Vec::new()
+            }
             Act::TimeUp => match self.waits.pop_front() {
                 Some((child, ticket)) => {
                     if self.backoff[child] == Some(ticket) {
@@ -123,7 +131,7 @@ impl World {
                     assert!(
                         before
                             .iter()
-                            .all(|real| matches!(real, Real::Up | Real::Ended))
+                            .all(|real| matches!(real, Real::Up | Real::Stopping | Real::Ended))
                     );
                     assert!(!self.children.contains(&Real::Lowering));
                 }
@@ -136,6 +144,11 @@ impl World {
                 assert_eq!(lowering, 0, "each falls after those behind it");
                 self.children[child] = Real::Lowering;
                 Vec::new()
+            }
+            // Its end is under way.
+            Some(Order::Lower) if self.children[child] == Real::Stopping => Vec::new(),
+            Some(Order::LowerNow) if self.children[child] == Real::Stopping => {
+                self.end(child, ExitReason::Killed)
             }
             Some(Order::Lower | Order::LowerNow) => {
                 self.children[child] = Real::Down;
@@ -163,7 +176,11 @@ impl World {
                 self.children[child] = Real::Down;
                 self.plan.lowered(child)
             }
-            Real::Up if self.told_to_stop.contains(&child) => self.end(child, ExitReason::Stopped),
+            Real::Up if self.told_to_stop.contains(&child) => {
+                self.children[child] = Real::Stopping;
+                Vec::new()
+            }
+            Real::Stopping => self.end(child, ExitReason::Stopped),
             // Nothing is queued there, so it need not come up.
             Real::Down if self.told_to_stop.contains(&child) => {
                 self.end(child, ExitReason::Stopped)
@@ -174,6 +191,8 @@ impl World {
 
     fn fail(&mut self, child: usize) -> Vec<Step> {
         match self.children[child] {
+            // There is nothing left to come up for.
+            Real::Stopping => self.end(child, ExitReason::Panicked(String::new())),
             Real::Starting | Real::Up => {
                 self.children[child] = Real::Down;
                 let reason = ExitReason::Panicked(String::new());
@@ -220,6 +239,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => any::<usize>().prop_map(Act::Finish),
         4 => any::<usize>().prop_map(Act::Fail),
         1 => any::<usize>().prop_map(Act::Kill),
+        1 => any::<usize>().prop_map(Act::StopOne),
         3 => Just(Act::TimeUp),
         1 => Just(Act::Stop),
     ];

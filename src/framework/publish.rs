@@ -140,7 +140,7 @@ impl<E: Message + Clone> Publish<E> {
                     let now = self.services.now();
                     let deadline = *round
                         .deadline
-                        .get_or_insert_with(|| now.checked_add(self.limit).unwrap_or(now));
+                        .get_or_insert_with(|| self.services.moment_after(now, self.limit));
                     let timers = self.services.timers();
                     if timers
                         .poll_deadline(&mut self.timer, deadline, cx.waker())

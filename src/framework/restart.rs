@@ -118,7 +118,15 @@ impl Restart {
     /// # use std::time::Duration;
     /// let restart = Restart::new().limit(3, Duration::from_secs(60));
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `within` is zero and `restarts` is not: that limit would never be reached.
     pub fn limit(mut self, restarts: u32, within: Duration) -> Self {
+        assert!(
+            restarts == 0 || within > Duration::ZERO,
+            "Restart::limit needs a span of more than 0 to count {restarts} restarts in; Restart::without_limit never gives up"
+        );
         self.limit = Some((restarts, within));
         self
     }
@@ -137,8 +145,8 @@ impl Restart {
         self
     }
 
-    /// How long the `on_stop` of a service may take that is taken down because another of its group failed. Then it is dropped
-    /// where it waits. Default 5 s.
+    /// How long the `on_stop` of a service may take that is taken down because another of its group failed, or that is just being
+    /// stopped then. After that it is dropped where it waits. Default 5 s.
     ///
     /// ```
     /// # use million::framework::Restart;

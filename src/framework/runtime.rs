@@ -105,7 +105,7 @@ impl Million {
     /// the `Million`, or shut down again.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let services = &self.services;
-        let end = services.now() + deadline;
+        let end = services.moment_after(services.now(), deadline);
         let alive = services.close();
         let count = alive.len();
         for service in &alive {

@@ -31,8 +31,9 @@ use super::stable_hash::{StableHasher, bucket};
 pub enum Route {
     /// One after the other.
     RoundRobin,
-    /// The one with the fewest messages waiting; among equals, one after the other. It looks at every member for each message, which
-    /// pays when messages take unequally long.
+    /// The one with the fewest messages waiting or in flight; among equals, one after the other. A message is seen in flight from the
+    /// end of the turn in which it began to wait. It looks at every member for each message, which pays when messages take
+    /// unequally long.
     LeastLoaded,
 }
 
@@ -285,7 +286,7 @@ impl<S: Service> ServicePool<S> {
         let chosen = match self.0.route {
             Route::RoundRobin => live.into_iter().next(),
             // The first of equals.
-            Route::LeastLoaded => live.min_by_key(|at| load(&members[*at])),
+            Route::LeastLoaded => live.min_by_key(|at| members[*at].load()),
         };
         let chosen = chosen.unwrap_or(first);
         if chosen != first && self.0.route == Route::RoundRobin {
@@ -294,11 +295,6 @@ impl<S: Service> ServicePool<S> {
         }
         chosen
     }
-}
-
-/// What a member has before it.
-fn load<S: Service>(member: &Handle<S>) -> usize {
-    member.queued()
 }
 
 impl<S: Service> Clone for ServicePool<S> {

@@ -139,7 +139,7 @@ impl Simulation {
         u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How many draws there have been.
+    /// How many draws and leaps of the clock there have been.
     pub(crate) fn steps(&self) -> u64 {
         self.state.lock().steps
     }
@@ -262,6 +262,7 @@ impl Simulation {
         }
         let mut state = self.state.lock();
         state.elapsed = state.elapsed.max(elapsed);
+        state.steps += 1;
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         state.note(nanos);
         true

@@ -191,7 +191,9 @@ impl fmt::Debug for GroupBuilder {
 /// - When one fails and others have to fall with it, those fall in reverse order: handlers in flight are dropped (their callers
 ///   hear [`CallError::Closed`](super::CallError::Closed)), `on_stop` runs, for at most [`Restart::stop_within`], and the state is dropped. After the
 ///   backoff all are raised in order, each once the `on_start` of the one before has succeeded. Mailboxes stay.
-/// - A service that is stopped or killed by its own handle leaves the group for good; the others go on.
+/// - A service that is stopped or killed by its own handle leaves the group for good; the others go on. One that is just being stopped when it
+///   would have to fall finishes its `on_stop` if that has begun, within the same limit, and the others rise after its end. If what it still had
+///   to finish is dropped in the fall, it ends with [`ExitReason::Killed`].
 /// - When the limit of restarts is reached, those that are up fall as above, and all end with [`ExitReason::GaveUp`].
 #[derive(Clone)]
 pub struct Group {

@@ -10,7 +10,7 @@
 //! order; so nudges may come late, twice or in another order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -209,6 +209,8 @@ pub(crate) struct Supervision<S> {
     factory: Mutex<Factory<S>>,
     /// How many of its lives have ended.
     lives: AtomicU32,
+    /// Handlers of the last life were dropped after it had been stopped.
+    cut_short: AtomicBool,
 }
 
 impl<S> Supervision<S> {
@@ -218,6 +220,7 @@ impl<S> Supervision<S> {
             number,
             factory: Mutex::new(factory),
             lives: AtomicU32::new(0),
+            cut_short: AtomicBool::new(false),
         }
     }
 
@@ -229,6 +232,20 @@ impl<S> Supervision<S> {
     /// A life is over.
     pub(crate) fn end_life(&self) {
         self.lives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Handlers that it still had to finish were dropped: if it has no other life, it does not end in order.
+    pub(crate) fn cut_short(&self) {
+        self.cut_short.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.cut_short.load(Ordering::Relaxed)
+    }
+
+    /// The next life begins.
+    pub(crate) fn begin_life(&self) {
+        self.cut_short.store(false, Ordering::Relaxed);
     }
 
     /// The state of the next life, or what the factory panicked with.

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -83,11 +84,11 @@ impl Timers {
         let now = self.ticks_passed(self.environment.now());
         self.state.lock().wheel.advance(now, &mut fired);
         for alarm in fired {
-            match alarm {
+            contained(|| match alarm {
                 Alarm::Wake(waker) => waker.wake(),
                 Alarm::Send(later) => self.send(&later),
                 Alarm::Call(call) => call(),
-            }
+            });
         }
     }
 
@@ -110,9 +111,11 @@ impl Timers {
             state.wheel.clear()
         };
         for alarm in alarms {
-            if let Alarm::Wake(waker) = alarm {
-                waker.wake();
-            }
+            contained(|| {
+                if let Alarm::Wake(waker) = alarm {
+                    waker.wake();
+                }
+            });
         }
     }
 
@@ -215,6 +218,12 @@ impl Timers {
         self.epoch
             .checked_add(Duration::from_nanos(u64::try_from(nanos).ok()?))
     }
+}
+
+/// Runs what one timer is for. A message that nobody takes is dropped here: if its destructor panics, which the panic hook has
+/// reported, the other timers fire all the same.
+fn contained(fire: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(fire)));
 }
 
 /// Waits for a time to pass. Made by [`Cx::sleep`](super::Cx::sleep).

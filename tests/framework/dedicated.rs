@@ -1,7 +1,6 @@
 //! Services with a thread of their own: they may block, and are like any other in all else.
 
 use std::io::Write;
-use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use million::framework::{
 };
 use tokio::sync::Semaphore;
 
-use crate::support::{Begun, Done, LIMIT, Note, Pass, Recorder, gate, million, run, threads};
+use crate::support::{Begun, Done, LIMIT, Note, Pass, Recorder, gate, million, run};
 
 fn dedicated() -> Options {
     Options::new().dedicated_thread()
@@ -244,46 +243,6 @@ fn it_is_resumed_by_services_on_the_pool() {
 }
 
 #[test]
-fn its_thread_ends_with_it_however_it_ends() {
-    struct Breaks;
-    impl Message for Breaks {
-        type Reply = ();
-    }
-    impl Handler<Breaks> for Recorder {
-        async fn handle(_: &Cx<Self>, _: Breaks) {
-            panic!("broken on purpose");
-        }
-    }
-    let million = Million::builder().name("ends").workers(1).build().unwrap();
-    let begun = Instant::now();
-    for round in 0..300 {
-        let service = million.spawn_with(dedicated(), Recorder::default());
-        let reason = run(&million, async {
-            match round % 3 {
-                0 => service.stop().await,
-                1 => service.kill().await,
-                _ => {
-                    let _ = service.call(Breaks).await;
-                    service.closed().await
-                }
-            }
-        });
-        assert_eq!(reason.is_clean(), round % 3 == 0, "{reason}");
-    }
-    while threads("ends-Recorder") > 0 {
-        assert!(begun.elapsed() < LIMIT);
-        thread::yield_now();
-    }
-    // One that lives, and one that has just ended.
-    million.spawn_with(dedicated(), Recorder::default());
-    let late = million.spawn_with(dedicated(), Recorder::default());
-    run(&million, late.stop());
-    let report = million.blocking_shutdown(LIMIT);
-    assert!(report.is_clean(), "{report:?}");
-    assert_eq!(threads("ends-"), 0);
-}
-
-#[test]
 fn one_that_blocks_beyond_the_deadline_is_named() {
     let million = million(1);
     let other = million.spawn(Recorder::default());
@@ -301,40 +260,6 @@ fn one_that_blocks_beyond_the_deadline_is_named() {
     drop(go);
     let reason = futures::executor::block_on(archive.closed());
     assert_eq!(reason, ExitReason::Killed);
-}
-
-#[test]
-fn none_starts_after_the_shutdown() {
-    let million = Million::builder().name("late").workers(1).build().unwrap();
-    million.blocking_shutdown(LIMIT);
-    let late = million.spawn_with(dedicated(), Recorder::default());
-    assert_eq!(late.exit_reason(), Some(ExitReason::NeverStarted));
-    assert_eq!(threads("late-"), 0);
-}
-
-#[test]
-fn its_handler_may_drop_the_million() {
-    struct Owner;
-    impl Service for Owner {}
-    struct Take(Million);
-    impl Message for Take {
-        type Reply = ();
-    }
-    impl Handler<Take> for Owner {
-        async fn handle(_: &Cx<Self>, message: Take) {
-            drop(message.0);
-        }
-    }
-    let million = Million::builder().name("own").workers(2).build().unwrap();
-    let owner = million.spawn_with(dedicated(), Owner);
-    let begun = Instant::now();
-    owner.try_send(Take(million)).unwrap();
-    let reason = futures::executor::block_on(owner.closed());
-    assert_eq!(reason, ExitReason::Killed);
-    while threads("own-") > 0 {
-        assert!(begun.elapsed() < LIMIT);
-        thread::yield_now();
-    }
 }
 
 #[test]
@@ -423,74 +348,4 @@ fn the_watchdog_is_silent_about_it() {
             assert!(million.shutdown(LIMIT).await.is_clean());
         });
     });
-}
-
-/// Set in the process that is short of memory for threads.
-const CHILD: &str = "MILLION_TEST_SHORT_OF_THREADS";
-
-#[test]
-fn a_thread_that_the_system_refuses_ends_the_service_and_says_what_to_do() {
-    if std::env::var_os(CHILD).is_some() {
-        return until_a_thread_is_refused();
-    }
-    // The limit holds for a whole process, so the test runs itself again in one of its own.
-    let mut child = Command::new("sh");
-    child
-        .args(["-c", "ulimit -v 600000 && exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("dedicated::a_thread_that_the_system_refuses_ends_the_service_and_says_what_to_do")
-        .env(CHILD, "1")
-        // Large stacks, so that when there is no room for one more there is plenty for all else.
-        .env("RUST_MIN_STACK", (32 << 20).to_string())
-        // One heap for all threads, grown long before it is short: each of its own would reserve as much as two stacks.
-        .env("MALLOC_ARENA_MAX", "1")
-        .env("MALLOC_TOP_PAD_", (16 << 20).to_string());
-    let output = child.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(text.contains("1 passed"), "{text}");
-}
-
-fn until_a_thread_is_refused() {
-    let million = million(1);
-    let mut alive = Vec::new();
-    let refused = loop {
-        assert!(alive.len() < 10_000, "the limit is not in force");
-        let service = million.spawn_with(dedicated(), Recorder::default());
-        if service.is_closed() {
-            break service;
-        }
-        alive.push(service);
-    };
-    match refused.exit_reason() {
-        Some(ExitReason::StartFailed(text)) => {
-            assert!(
-                text.contains("Recorder") && text.contains("spawn fewer"),
-                "{text}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(refused.blocking_call(Note(1)), Err(CallError::Closed));
-    assert_eq!(million.count(), alive.len());
-    // The others are well, and once some have ended there is room again.
-    alive[0].blocking_call(Note(1)).unwrap();
-    let ended = alive.drain(..alive.len() / 2).map(|service| service.stop());
-    run(&million, futures::future::join_all(ended));
-    let begun = Instant::now();
-    // A thread goes a moment after its service.
-    while million
-        .spawn_with(dedicated(), Recorder::default())
-        .blocking_call(Note(1))
-        .is_err()
-    {
-        assert!(begun.elapsed() < LIMIT);
-        thread::yield_now();
-    }
-    assert!(million.blocking_shutdown(LIMIT).is_clean());
 }

@@ -290,6 +290,41 @@ fn a_sleep_of_all_time_is_a_hang() {
     assert!(text.contains("nothing can go on"), "{text}");
 }
 
+/// Waits for ever, beside a periodic message that it never gets to.
+struct Heartbeat;
+impl Service for Heartbeat {}
+
+struct Hang;
+impl Message for Hang {
+    type Reply = ();
+}
+impl Handler<Hang> for Heartbeat {
+    async fn handle(cx: &Cx<Self>, _: Hang) {
+        cx.send_every(Duration::from_millis(10), Word(0));
+        std::future::pending().await
+    }
+}
+impl Handler<Word> for Heartbeat {
+    async fn handle(_: &Cx<Self>, _: Word) {}
+}
+
+#[test]
+fn a_hang_beside_a_periodic_message_is_found() {
+    let text = panic_of(|| {
+        let million = Million::builder().most_steps(10_000).deterministic(3);
+        let options = Options::new().max_in_flight(1);
+        let service = million.spawn_with(options, Heartbeat);
+        million.block_on(async { service.call(Hang).without_timeout().await.unwrap() });
+    });
+    for part in [
+        "no end in sight (seed 3",
+        "beside a periodic one",
+        "Heartbeat: handlers that wait 1, messages not started 1",
+    ] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+}
+
 #[test]
 fn a_loop_that_never_sleeps_is_found() {
     let text = panic_of(|| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use million::framework::{Cx, Handler, Message, Million, Service};
 
-use crate::support::{Done, Note, Recorder, million, run, threads};
+use crate::support::{Done, Note, Recorder, million, run, threads, until_no_threads};
 
 #[test]
 fn several_in_one_process_do_not_meet() {
@@ -148,8 +148,8 @@ fn no_thread_is_left_behind() {
         }
         if round % 2 == 0 {
             million.blocking_shutdown(Duration::from_secs(5));
-            assert_eq!(threads("tidy-"), 0);
+            until_no_threads("tidy-");
         }
     }
-    assert_eq!(threads("tidy-"), 0);
+    until_no_threads("tidy-");
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::{Either, select};
 use million::framework::{
-    CallError, Collected, Cx, Handle, Handler, Message, Options, PanicPolicy, Recipient, Service,
+    CallError, Collected, Cx, Handle, Handler, Message, Million, Options, PanicPolicy, Recipient,
+    Service,
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -77,11 +79,7 @@ impl Message for Number {
 }
 
 /// A subscriber whose mailbox of `room` messages is full, behind a handler that waits at the gate.
-async fn stuck(
-    million: &million::framework::Million,
-    room: u32,
-    gate: &Arc<Semaphore>,
-) -> Handle<Recorder> {
+async fn stuck(million: &Million, room: u32, gate: &Arc<Semaphore>) -> Handle<Recorder> {
     let options = Options::new().mailbox(room).max_in_flight(1);
     let service = million.spawn_with(options, Recorder::default());
     let pass = |number| Pass {
@@ -145,6 +143,33 @@ fn who_has_no_room_in_time_misses_the_event_and_the_others_do_not() {
         assert_eq!(low.call(Done).await.unwrap(), [1]);
         gate.add_permits(2);
         assert_eq!(full.call(Done).await.unwrap(), [100, 99]);
+    });
+}
+
+#[test]
+fn a_limit_that_no_clock_reaches_is_no_limit() {
+    let million = Million::deterministic(1);
+    let gate = gate();
+    let options = Options::new().mailbox(1).max_in_flight(1);
+    let full = million.spawn_with(options, Recorder::default());
+    million.events().subscribe::<Number>(&full, 0);
+    million.block_on(async {
+        let pass = Pass {
+            number: 100,
+            gate: gate.clone(),
+        };
+        full.send(pass).await.unwrap();
+        // It waits for this, and has no room left.
+        full.send(Note(99)).await.unwrap();
+        let mut publish = million.events().publish(Number(1)).timeout(Duration::MAX);
+        let hours = million.sleep(Duration::from_secs(36_000));
+        assert!(
+            matches!(select(&mut publish, hours).await, Either::Right(_)),
+            "it waits for room"
+        );
+        gate.add_permits(1);
+        assert_eq!(publish.await.told, 1);
+        assert_eq!(full.call(Done).await, Ok(vec![100, 99, 1]));
     });
 }
 

@@ -90,6 +90,97 @@ fn a_group_stops_also_while_it_restarts() {
 }
 
 #[test]
+fn a_member_that_stops_while_another_fails_finishes_its_on_stop() {
+    for strategy in [Strategy::OneForAll, Strategy::RestForOne] {
+        Million::explore(0..300, async |million| {
+            let house = house(million, strategy, at_once()).await;
+            let stops = async {
+                let end = house.members[2].stop().await;
+                (end, house.diary.read())
+            };
+            let fails = async {
+                million.sleep(ms(million.random() % 40)).await;
+                house.members[1].call(Fail).await
+            };
+            let ((end, diary), failed) = futures::join!(stops, fails);
+            assert_eq!(
+                (end, failed),
+                (ExitReason::Stopped, Err(CallError::Panicked))
+            );
+            assert!(diary.contains("stop c, "), "{diary}");
+            assert!(diary.contains("stopped c, gone c"), "{diary}");
+            assert_eq!(house.members[0].call(Who).await, Ok('a'));
+            assert_eq!(house.members[1].call(Who).await, Ok('b'));
+            assert_eq!(house.group.stop().await, ExitReason::Stopped);
+        });
+    }
+}
+
+#[test]
+fn a_member_that_stops_while_the_group_gives_up_finishes_its_on_stop() {
+    Million::explore(0..300, async |million| {
+        let restart = Restart::new().limit(0, ms(1));
+        let house = house(million, Strategy::OneForOne, restart).await;
+        let stopped = house.members[2].stop();
+        million.sleep(ms(10)).await;
+        assert_eq!(house.members[0].call(Fail).await, Err(CallError::Panicked));
+        assert_eq!(stopped.await, ExitReason::Stopped);
+        let end = house.group.closed().await;
+        assert!(matches!(end, ExitReason::GaveUp { .. }), "{end}");
+        let diary = house.diary.read();
+        assert!(diary.contains("stopped c, gone c"), "{diary}");
+    });
+}
+
+#[test]
+fn an_on_stop_that_is_cut_off_is_no_orderly_end() {
+    Million::explore(0..100, async |million| {
+        let diary = Diary::default();
+        let restart = at_once().stop_within(ms(300));
+        let mut group = million.supervise_group(Strategy::OneForAll, restart);
+        let first = add(&mut group, 'a', &diary);
+        let slow = {
+            let diary = diary.clone();
+            group.add(move || Member {
+                name: 's',
+                diary: diary.clone(),
+                start_takes: ms(0),
+                stop_takes: Duration::from_secs(3600),
+                fails_to_start: false,
+            })
+        };
+        let group = group.start();
+        assert_eq!(slow.call(Who).await, Ok('s'));
+        let stopped = slow.stop();
+        million.sleep(ms(10)).await;
+        let begun = million.now();
+        assert_eq!(first.call(Fail).await, Err(CallError::Panicked));
+        assert_eq!(stopped.await, ExitReason::Killed);
+        let took = million.now() - begun;
+        assert!((ms(300)..ms(400)).contains(&took), "{took:?}");
+        assert_eq!(first.call(Who).await, Ok('a'));
+        assert_eq!(group.stop().await, ExitReason::Killed);
+    });
+}
+
+#[test]
+fn a_handler_that_is_dropped_after_a_stop_is_no_orderly_end() {
+    Million::explore(0..100, async |million| {
+        let house = house(million, Strategy::OneForAll, at_once()).await;
+        let hangs = house.members[2].call(Hang);
+        let fails = async {
+            million.sleep(ms(10)).await;
+            let stopped = house.members[2].stop();
+            assert_eq!(house.members[0].call(Fail).await, Err(CallError::Panicked));
+            stopped.await
+        };
+        let (hung, end) = futures::join!(hangs, fails);
+        assert_eq!((hung, end), (Err(CallError::Closed), ExitReason::Killed));
+        assert_eq!(house.members[0].call(Who).await, Ok('a'));
+    });
+}
+
+#[test]
 fn a_member_that_is_killed_leaves_and_the_others_go_on() {
     Million::explore(0..200, async |million| {
         let house = house(million, Strategy::OneForAll, Restart::new()).await;

@@ -1,10 +1,13 @@
 //! A panic costs its own call, and then what the policy says.
 
+use std::sync::Arc;
+
 use million::framework::{
     CallError, Cx, ExitReason, Handler, Message, Options, PanicPolicy, Service, StartError,
 };
+use tokio::sync::Semaphore;
 
-use crate::support::{million, run};
+use crate::support::{gate, million, run};
 
 struct Fragile {
     handled: u32,
@@ -127,6 +130,53 @@ fn a_panic_in_on_start_or_on_stop_is_the_reason_of_the_end() {
         assert!(
             matches!(service.stop().await, ExitReason::Panicked(text) if text.contains("broken at the stop"))
         );
+    });
+}
+
+/// A message whose destructor panics, after telling that it runs.
+struct Bomb(Arc<Semaphore>);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+        panic!("in the destructor of a message");
+    }
+}
+impl Message for Bomb {
+    type Reply = ();
+}
+impl Handler<Bomb> for Fragile {
+    async fn handle(_: &Cx<Self>, _: Bomb) {}
+}
+
+struct SendLater(Arc<Semaphore>);
+impl Message for SendLater {
+    type Reply = ();
+}
+impl Handler<SendLater> for Fragile {
+    async fn handle(cx: &Cx<Self>, message: SendLater) {
+        cx.send_after(std::time::Duration::from_millis(20), Bomb(message.0));
+    }
+}
+
+#[test]
+fn a_panicking_destructor_of_a_message_that_comes_too_late_leaves_the_timers_alone() {
+    let million = million(1);
+    let other = million.spawn(Fragile::new());
+    let dropped = gate();
+    run(&million, async {
+        for keep in [true, false] {
+            let ended = million.spawn(Fragile::new());
+            ended.call(SendLater(dropped.clone())).await.unwrap();
+            ended.kill().await;
+            let kept = keep.then_some(ended);
+            dropped.acquire().await.unwrap().forget();
+            drop(kept);
+            let sleeps = Work {
+                wait: true,
+                fail: false,
+            };
+            assert!(other.call(sleeps).without_timeout().await.is_ok());
+        }
     });
 }
 

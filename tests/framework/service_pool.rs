@@ -86,6 +86,39 @@ fn least_loaded_takes_who_has_the_least_before_it() {
 }
 
 #[test]
+fn least_loaded_counts_what_is_in_flight() {
+    let million = million(2);
+    let members = (0..3).map(|_| million.spawn(Recorder::default()));
+    let pool = ServicePool::of(members.collect(), Route::LeastLoaded);
+    let gate = gate();
+    let pass = |number| Pass {
+        number,
+        gate: gate.clone(),
+    };
+    let loads = || -> Vec<usize> {
+        let members = pool.members().iter();
+        members.map(|member| member.stats().in_flight).collect()
+    };
+    run(&million, async {
+        for (index, load) in [(0, 3), (1, 1), (2, 2)] {
+            for number in 0..load {
+                pool.members()[index].send(pass(number)).await.unwrap();
+            }
+        }
+        for total in 6..9 {
+            while loads().iter().sum::<usize>() < total {
+                tokio::task::yield_now().await;
+            }
+            pool.send(pass(9)).await.unwrap();
+        }
+        while loads() != [3, 3, 3] {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(9);
+    });
+}
+
+#[test]
 fn a_member_with_room_is_preferred_to_one_without() {
     let million = million(2);
     let pool = narrow(&million, 2, Route::RoundRobin);

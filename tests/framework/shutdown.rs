@@ -63,6 +63,17 @@ fn what_is_accepted_is_handled_before_the_end() {
 }
 
 #[test]
+fn a_deadline_that_no_clock_reaches_is_none() {
+    let million = million(2);
+    let log = Log::default();
+    let store = million.spawn(Store(log.clone()));
+    million.spawn(Client(store));
+    let report = million.blocking_shutdown(Duration::MAX);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(*log.lock().unwrap(), ["saved", "store stopped"]);
+}
+
+#[test]
 fn at_the_deadline_the_rest_is_killed_and_counted() {
     let million = million(2);
     let options = Options::new().max_in_flight(3);

@@ -1,7 +1,7 @@
 //! How supervised services end, and what ends with one of their lives.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -173,6 +173,84 @@ fn timers_subscriptions_and_streams_of_an_old_life_are_void() {
         assert_eq!(ticks.load(Ordering::Relaxed), 3 + 1 + 1 + 10);
         assert_eq!(million.events().subscribers::<Tick>(), 1);
         assert_eq!(million.events().publish(Tick).await.told, 1);
+    });
+}
+
+/// Tells which life of [`Reader`] it belongs to.
+struct Item {
+    life: u32,
+}
+
+impl Message for Item {
+    type Reply = ();
+}
+
+/// Attaches a stream that always has more, and one that ends, in each life.
+struct Reader {
+    life: u32,
+    /// Who heard whose items.
+    heard: Arc<Mutex<Vec<(u32, u32)>>>,
+}
+
+impl Service for Reader {
+    fn options(&self) -> Options {
+        Options::new().mailbox(2).max_in_flight(1)
+    }
+
+    async fn on_start(cx: &Cx<Self>) -> Result<(), StartError> {
+        let life = cx.state().life;
+        let item = move |_| Item { life };
+        cx.attach(futures::stream::repeat(()), item).detach();
+        let few = futures::stream::repeat(()).take(5);
+        cx.attach_until_end(few, item, move |_| Item { life })
+            .detach();
+        Ok(())
+    }
+}
+
+impl Handler<Item> for Reader {
+    async fn handle(cx: &Cx<Self>, item: Item) {
+        cx.with(|reader| reader.heard.lock().unwrap().push((reader.life, item.life)));
+        cx.sleep(ms(1)).await;
+    }
+}
+
+impl Handler<Break> for Reader {
+    async fn handle(_: &Cx<Self>, _: Break) {
+        panic!("the page is torn");
+    }
+}
+
+#[test]
+fn a_stream_that_always_has_more_ends_with_its_life() {
+    Million::explore(0..100, async |million| {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut lives = 0;
+        let factory = {
+            let heard = Arc::clone(&heard);
+            move || {
+                lives += 1;
+                Reader {
+                    life: lives - 1,
+                    heard: Arc::clone(&heard),
+                }
+            }
+        };
+        let reader = million.supervise(factory, at_once().without_limit());
+        for _ in 0..4 {
+            million.sleep(ms(million.random() % 300)).await;
+            assert_eq!(reader.call(Break).await, Err(CallError::Panicked));
+        }
+        million.sleep(ms(1000)).await;
+        let heard = heard.lock().unwrap();
+        for life in 1..=4 {
+            let mine = heard.iter().filter(|(who, _)| *who == life);
+            let old: Vec<_> = mine.filter(|(_, whose)| *whose != life).collect();
+            // What was in the mailbox at the end of the life before.
+            assert!(old.len() <= 2, "{old:?}");
+        }
+        let last = heard.iter().filter(|whose| **whose == (4, 4)).count();
+        assert!(last > 50, "the last life heard {last} items");
     });
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use million::framework::{CallError, ExitReason, Million, Options, PanicPolicy, Restart, Strategy};
 
 use crate::flaky::{Break, Flaky, Hang, Note, Notes, STOPPED, at_once, flaky, ms};
+use crate::support::panic_of;
 
 #[test]
 fn a_restart_keeps_the_handle_and_the_mailbox_in_order() {
@@ -130,6 +131,15 @@ fn failures_further_apart_than_the_window_go_on_for_ever() {
             ExitReason::GaveUp { restarts: 1, .. }
         ));
     });
+}
+
+#[test]
+fn a_limit_within_no_time_is_refused() {
+    let text = panic_of(|| {
+        let _ = Restart::new().limit(3, Duration::ZERO);
+    });
+    assert!(text.contains("count 3 restarts in"), "{text}");
+    assert_ne!(Restart::new().limit(0, Duration::ZERO), Restart::new());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use million::framework::{Cx, Handler, Message, Million, Service, StartError};
 use tokio::sync::Semaphore;
@@ -128,6 +128,15 @@ pub(crate) fn panic_of(run: impl FnOnce()) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => (*panic.downcast::<&'static str>().expect("a text")).to_owned(),
+    }
+}
+
+/// Waits until no thread of this process has a name that begins with `prefix`: the system forgets one a moment after it was joined.
+pub(crate) fn until_no_threads(prefix: &str) {
+    let begun = Instant::now();
+    while threads(prefix) > 0 {
+        assert!(begun.elapsed() < LIMIT, "threads {prefix} are left");
+        std::thread::yield_now();
     }
 }
 

@@ -1,10 +1,12 @@
 use std::any::type_name;
 use std::collections::BTreeSet;
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use futures::StreamExt;
-use million::framework::{CallError, Million, Options, PanicPolicy, Restart};
+use million::framework::{CallError, Cx, Handler, Message, Million, Options, PanicPolicy, Restart};
+use tokio::sync::Semaphore;
 
 use crate::support::{Block, Fail, LIMIT, Obedient, Pass, Ping, gate, million, run, until};
 
@@ -56,26 +58,39 @@ fn a_mailbox_that_refused_once_was_full() {
     });
 }
 
+/// Says that it has begun, then blocks its worker until it is told.
+struct Hold(Arc<Semaphore>, Receiver<()>);
+
+impl Message for Hold {
+    type Reply = ();
+}
+
+impl Handler<Hold> for Obedient {
+    async fn handle(_: &Cx<Self>, message: Hold) {
+        message.0.add_permits(1);
+        let _ = message.1.recv_timeout(LIMIT);
+    }
+}
+
 #[test]
 fn the_longest_poll_is_the_one_that_kept_its_worker_longest() {
     let million = million(1);
     let service = million.spawn(Obedient);
     let (release, blocked) = channel();
+    let begun = gate();
     run(&million, async {
         service.call(Ping).await.unwrap();
-        let block = service.call(Block(blocked));
+        let hold = service.call(Hold(begun.clone(), blocked));
         let held = async {
-            while million.stats().busy_workers == 0 {
-                tokio::task::yield_now().await;
-            }
+            begun.acquire().await.unwrap().forget();
             tokio::time::sleep(Duration::from_millis(30)).await;
             release.send(()).unwrap();
         };
-        futures::join!(block, held).0.unwrap();
+        futures::join!(hold, held).0.unwrap();
         service.call(Ping).await.unwrap();
     });
     let longest = service.stats().longest_poll.unwrap();
-    assert_eq!(longest.message, type_name::<Block>());
+    assert_eq!(longest.message, type_name::<Hold>());
     assert!((Duration::from_millis(25)..LIMIT).contains(&longest.time));
 }
 

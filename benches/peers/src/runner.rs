@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use crate::impls::Impl;
 use crate::results::{Cell, Results};
-use crate::sample::{Plan, Sample};
+use crate::sample::Plan;
 use crate::scenarios::Scenario;
 use crate::work::spin;
 
+mod pace;
 mod process;
 
-/// Beyond this part of its time spent waiting for a core a sample is taken again: other programs were at work.
-const DISTURBED: f64 = 0.05;
+use pace::{Pace, Taken};
 
-/// How often a sample is taken again. Some libraries wake so often that their own threads wait for each other, so no number of
-/// repetitions would help them.
-const REPETITIONS: u32 = 2;
+/// How many rounds there are unless told otherwise.
+pub const ROUNDS: u32 = 5;
 
 /// What is to be measured.
 #[derive(Debug)]
@@ -60,12 +59,12 @@ pub fn plan(quick: bool, rounds: u64) -> Plan {
     }
 }
 
-/// How long a sample may take, and a round. Repetitions are left out when a run is late, and rounds for which there is no time. So
-/// three quick rounds take seven minutes at most, and five full ones nineteen.
+/// How long a sample may take, and [`ROUNDS`] rounds: a little less than 8 minutes with `quick` and 20 without, for the last sample
+/// may have to be killed, and the figures are still to be written.
 fn limits(quick: bool) -> (Duration, Duration) {
     match quick {
-        true => (Duration::from_secs(20), Duration::from_secs(140)),
-        false => (Duration::from_secs(60), Duration::from_secs(228)),
+        true => (Duration::from_secs(20), Duration::from_secs(475)),
+        false => (Duration::from_secs(60), Duration::from_secs(1195)),
     }
 }
 
@@ -76,57 +75,58 @@ fn limits(quick: bool) -> (Duration, Duration) {
 /// [`RunError`] when it could not even begin.
 pub fn run(request: &Request) -> Result<Outcome, RunError> {
     let program = env::current_exe().map_err(RunError::NoProgram)?;
-    let (sample_limit, round_limit) = limits(request.quick);
-    let work = rounds_a_millisecond();
+    let (sample_limit, limit) = limits(request.quick);
     let cells = cells(request);
-    let total = cells.len() * request.rounds as usize;
+    let mut pace = Pace::new(
+        // More rounds take more time, fewer are no slower.
+        limit * request.rounds.max(ROUNDS) / ROUNDS,
+        sample_limit,
+        cells.len() * request.rounds as usize,
+    );
+    let work = rounds_a_millisecond();
     let mut samples: HashMap<(Impl, Scenario), Vec<f64>> = HashMap::new();
     let mut failed: HashMap<(Impl, Scenario), String> = HashMap::new();
-    let mut pace = Pace::new(round_limit * request.rounds, total);
     for round in 0..request.rounds {
-        if !pace.has_time_for_another_round(round) {
-            eprintln!(
-                "stopping after {round} of {} rounds: the machine is too busy for more in time",
-                request.rounds
-            );
-            break;
-        }
         let mut shown = None;
-        for (implementation, scenario) in rotated(&cells, request.impls.len(), round) {
-            if shown.replace(scenario) != Some(scenario) {
-                eprintln!("round {} of {}: {scenario}", round + 1, request.rounds);
-            }
-            if failed.contains_key(&(implementation, scenario)) {
+        for cell in rotated(&cells, round) {
+            let (implementation, scenario) = cell;
+            if failed.contains_key(&cell) {
                 continue;
             }
-            let take = || {
+            if shown.replace(scenario) != Some(scenario) && pace.has_time_for(cell) {
+                eprintln!("round {} of {}: {scenario}", round + 1, request.rounds);
+            }
+            let take = |limit| {
                 process::sample(
                     &program,
                     implementation,
                     scenario,
                     request.quick,
                     work,
-                    sample_limit,
+                    limit,
                 )
             };
-            match pace.quietest(take) {
-                Ok(sample) => samples
-                    .entry((implementation, scenario))
-                    .or_default()
-                    .push(sample.value),
-                Err(trouble) => {
+            match pace.quietest(cell, take) {
+                Taken::Sample(sample) => samples.entry(cell).or_default().push(sample.value),
+                Taken::Failed(trouble) => {
                     let trouble = format!("{implementation} {scenario}: {trouble}");
                     eprintln!("error: {trouble}");
-                    failed.insert((implementation, scenario), trouble);
+                    failed.insert(cell, trouble);
                 }
+                Taken::NoTime => {}
             }
         }
     }
     let mut results = Results::new(request.impls.clone(), request.scenarios.clone());
-    for (implementation, scenario) in cells {
-        let taken = samples.get(&(implementation, scenario));
+    for which in cells {
+        let (implementation, scenario) = which;
+        let taken = samples.get(&which);
         if let Some(cell) = taken.and_then(|taken| Cell::of(taken)) {
             results.add(implementation, scenario, cell);
+        } else {
+            failed.entry(which).or_insert_with(|| {
+                format!("{implementation} {scenario}: not measured, for the time was over")
+            });
         }
     }
     let mut troubles: Vec<String> = failed.into_values().collect();
@@ -148,13 +148,13 @@ fn cells(request: &Request) -> Vec<(Impl, Scenario)> {
 }
 
 /// The cells in the order of `round`: within each scenario another implementation begins, so that none always follows the same.
-fn rotated(cells: &[(Impl, Scenario)], impls: usize, round: u32) -> Vec<(Impl, Scenario)> {
+fn rotated(cells: &[(Impl, Scenario)], round: u32) -> Vec<(Impl, Scenario)> {
     let mut order = Vec::with_capacity(cells.len());
     for row in cells.chunk_by(|a, b| a.1 == b.1) {
-        // A third of the way a round: with five rounds each is once early and once late.
-        let shift = round as usize * (impls / 3).max(1) + round as usize;
         let mut row = row.to_vec();
         let length = row.len();
+        // A third of the way a round: with five rounds each is once early and once late.
+        let shift = round as usize * ((length / 3).max(1) + 1);
         row.rotate_left(shift % length);
         order.extend(row);
     }
@@ -175,82 +175,14 @@ fn rounds_a_millisecond() -> u64 {
     (ROUNDS as f64 * 1e-3 / fastest.as_secs_f64().max(1e-9)) as u64
 }
 
-/// Keeps the run in time, and counts how often it was disturbed.
-struct Pace {
-    begun: Instant,
-    limit: Duration,
-    done: usize,
-    total: usize,
-    repeated: usize,
-    disturbed: usize,
-}
-
-impl Pace {
-    fn new(limit: Duration, total: usize) -> Self {
-        Self {
-            begun: Instant::now(),
-            limit,
-            done: 0,
-            total: total.max(1),
-            repeated: 0,
-            disturbed: 0,
-        }
-    }
-
-    fn has_time_for_another_round(&self, round: u32) -> bool {
-        let elapsed = self.begun.elapsed();
-        round == 0 || elapsed + elapsed / round <= self.limit
-    }
-
-    /// Whether so much of the time is left that samples may be taken again.
-    fn is_ahead(&self) -> bool {
-        let part = self.done as f64 / self.total as f64;
-        self.begun.elapsed().as_secs_f64() < self.limit.as_secs_f64() * part
-    }
-
-    /// A sample, the least disturbed of those that there is time for.
-    fn quietest<E>(&mut self, take: impl Fn() -> Result<Sample, E>) -> Result<Sample, E> {
-        self.done += 1;
-        let mut best = take()?;
-        for _ in 0..REPETITIONS {
-            if best.waited <= DISTURBED || !self.is_ahead() {
-                break;
-            }
-            self.repeated += 1;
-            let again = take()?;
-            if again.waited < best.waited {
-                best = again;
-            }
-        }
-        if best.waited > DISTURBED {
-            self.disturbed += 1;
-        }
-        Ok(best)
-    }
-
-    fn disturbance(&self) -> String {
-        format!(
-            "{} samples in {:.0} s; {} repeated because the machine was busy, {} kept though their threads waited for a core for \
-             more than {:.0} % of their time",
-            self.done,
-            self.begun.elapsed().as_secs_f64(),
-            self.repeated,
-            self.disturbed,
-            DISTURBED * 100.0,
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell as Counter;
-
     use super::*;
 
     fn request() -> Request {
         Request {
             quick: true,
-            rounds: 3,
+            rounds: ROUNDS,
             impls: Impl::all().to_vec(),
             scenarios: Scenario::all().to_vec(),
         }
@@ -258,57 +190,26 @@ mod tests {
 
     #[test]
     fn each_round_has_every_cell_once_and_another_order() {
-        let request = request();
-        let cells = cells(&request);
-        let mut firsts = Vec::new();
-        for round in 0..5 {
-            let mut order = rotated(&cells, request.impls.len(), round);
-            firsts.push(order[0].0);
+        let cells = cells(&request());
+        let mut firsts: HashMap<Scenario, Vec<Impl>> = HashMap::new();
+        for round in 0..ROUNDS {
+            let mut order = rotated(&cells, round);
+            for row in order.chunk_by(|a, b| a.1 == b.1) {
+                firsts.entry(row[0].1).or_default().push(row[0].0);
+            }
             order.sort();
             let mut all = cells.clone();
             all.sort();
             assert_eq!(order, all);
         }
-        firsts.sort();
-        firsts.dedup();
-        assert_eq!(firsts.len(), 5, "each round begins with another");
-    }
-
-    #[test]
-    fn a_disturbed_sample_is_taken_again_and_the_quietest_kept() {
-        let mut pace = Pace::new(Duration::from_secs(3600), 1);
-        let waits = [0.5, 0.2, 0.3];
-        let taken = Counter::new(0);
-        let sample = pace.quietest(|| {
-            let index = taken.replace(taken.get() + 1);
-            Ok::<_, ()>(Sample {
-                value: 1.0 + index as f64,
-                waited: waits[index],
-            })
-        });
-        assert_eq!(sample.map(|sample| sample.value), Ok(2.0));
-        assert_eq!((taken.get(), pace.repeated, pace.disturbed), (3, 2, 1));
-    }
-
-    #[test]
-    fn a_quiet_sample_is_taken_once() {
-        let mut pace = Pace::new(Duration::from_secs(3600), 1);
-        let quiet = Sample {
-            value: 1.0,
-            waited: 0.01,
-        };
-        assert_eq!(pace.quietest(|| Ok::<_, ()>(quiet)), Ok(quiet));
-        assert_eq!((pace.repeated, pace.disturbed), (0, 0));
-    }
-
-    #[test]
-    fn a_run_that_is_late_takes_nothing_again() {
-        let mut pace = Pace::new(Duration::ZERO, 1);
-        let busy = Sample {
-            value: 1.0,
-            waited: 0.5,
-        };
-        assert_eq!(pace.quietest(|| Ok::<_, ()>(busy)), Ok(busy));
-        assert_eq!((pace.repeated, pace.disturbed), (0, 1));
+        for (scenario, mut firsts) in firsts {
+            firsts.sort();
+            firsts.dedup();
+            assert_eq!(
+                firsts.len(),
+                ROUNDS as usize,
+                "{scenario}: each round begins with another"
+            );
+        }
     }
 }

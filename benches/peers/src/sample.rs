@@ -27,12 +27,12 @@ impl Plan {
         }
     }
 
-    /// The plan of `--quick`: all samples of three rounds fit into some five minutes.
+    /// The plan of `--quick`: all samples of five rounds fit into less than eight minutes.
     pub fn quick(rounds: u64) -> Self {
         Self {
-            warm_up: Duration::from_millis(80),
-            measure: Duration::from_millis(250),
-            batch: Duration::from_millis(40),
+            warm_up: Duration::from_millis(60),
+            measure: Duration::from_millis(180),
+            batch: Duration::from_millis(30),
             rounds,
         }
     }

@@ -9,7 +9,8 @@ use super::super::exit::ExitReason;
 pub(crate) enum Order {
     /// Make a state and start.
     Raise,
-    /// Drop the handlers in flight, run `on_stop`, drop the state, and tell when that is done.
+    /// Drop the handlers in flight, run `on_stop`, drop the state, and tell when that is done. One that runs `on_stop` because it was
+    /// stopped ends as it would, which does as well.
     Lower,
     /// The same without waiting for `on_stop` any longer.
     LowerNow,

@@ -1,22 +1,22 @@
-//! kameo: an actor handles typed messages, each boxed; its mailbox is unbounded here, where 64 is the default. The mailbox stands
-//! still while a handler waits. An actor is stopped by `stop_gracefully`.
+//! kameo: an actor handles typed messages, each boxed; its mailbox is unbounded here or holds 1024, where 64 is the default. The mailbox
+//! stands still while a handler waits. An actor is stopped by `stop_gracefully`.
 
 use std::convert::Infallible;
 
 use ::kameo::actor::{Actor as Kind, ActorRef, Spawn};
-use ::kameo::mailbox::unbounded;
+use ::kameo::mailbox::{bounded, unbounded};
 use ::kameo::message::{Context, Message};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::{WORKERS, run_on_tokio};
+use super::{MAILBOX, WORKERS, run_on_tokio};
 use crate::library::{Library, Main, arrived};
 use crate::sample::Sample;
 use crate::work::{Add, Compute, Hop, Link, Read, WAIT, Wait, Worker};
 
-/// kameo with two tokio workers.
+/// kameo with two tokio workers, and mailboxes that are bounded or not.
 #[derive(Clone)]
-pub(super) struct Kameo;
+pub(super) struct Kameo<const BOUNDED: bool>;
 
 pub(super) struct Actor(Worker<ActorRef<Actor>>);
 
@@ -81,7 +81,7 @@ impl Message<Wait> for Actor {
     }
 }
 
-impl Library for Kameo {
+impl<const BOUNDED: bool> Library for Kameo<BOUNDED> {
     type Address = ActorRef<Actor>;
 
     const WAITS_TOGETHER: bool = false;
@@ -95,7 +95,11 @@ impl Library for Kameo {
     }
 
     async fn spawn(&self, worker: Worker<ActorRef<Actor>>) -> ActorRef<Actor> {
-        Actor::spawn_with_mailbox(worker, unbounded())
+        let mailbox = match BOUNDED {
+            true => bounded(MAILBOX),
+            false => unbounded(),
+        };
+        Actor::spawn_with_mailbox(worker, mailbox)
     }
 
     async fn tell(to: &ActorRef<Actor>, message: Add) {

@@ -22,6 +22,9 @@ use crate::scenarios::{self, Scenario};
 /// How many threads run the actors of those that use several.
 const WORKERS: usize = 2;
 
+/// How many messages a bounded mailbox holds: as many as one of million by default.
+const MAILBOX: usize = 1024;
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Impl {
@@ -58,9 +61,15 @@ pub enum Impl {
     /// kameo with unbounded mailboxes.
     #[value(name = "kameo")]
     Kameo,
+    /// kameo with mailboxes of 1024.
+    #[value(name = "kameo_bounded")]
+    KameoBounded,
     /// xtra with unbounded mailboxes.
     #[value(name = "xtra")]
     Xtra,
+    /// xtra with mailboxes of 1024.
+    #[value(name = "xtra_bounded")]
+    XtraBounded,
     /// coerce, whose mailboxes are unbounded.
     #[value(name = "coerce")]
     Coerce,
@@ -86,7 +95,9 @@ impl Impl {
             Self::Actix2 => "actix@2",
             Self::Ractor => "ractor",
             Self::Kameo => "kameo",
+            Self::KameoBounded => "kameo_bounded",
             Self::Xtra => "xtra",
+            Self::XtraBounded => "xtra_bounded",
             Self::Coerce => "coerce",
         }
     }
@@ -96,9 +107,14 @@ impl Impl {
         matches!(self, Self::Million | Self::MillionLarge | Self::Million1)
     }
 
-    /// Whether `scenario` is measured: `million_large` differs from `million` only where messages are sent.
+    /// Whether `scenario` is measured: `million_large` differs from `million` only where messages are sent, and the bounded forms of others
+    /// are there for where many are sent to one actor.
     pub fn takes_part(self, scenario: Scenario) -> bool {
-        self != Self::MillionLarge || scenario.needs_mailbox()
+        match self {
+            Self::MillionLarge => scenario.needs_mailbox(),
+            Self::KameoBounded | Self::XtraBounded => scenario.crowds_one_mailbox(),
+            _ => true,
+        }
     }
 
     /// Whether the figure of `scenario` is scaled up from a smaller measurement.
@@ -113,8 +129,8 @@ impl Impl {
             Self::Actix1 => actix::Actix1::WAITS_TOGETHER,
             Self::Actix2 => actix::Actix2::WAITS_TOGETHER,
             Self::Ractor => ractor::Ractor::WAITS_TOGETHER,
-            Self::Kameo => kameo::Kameo::WAITS_TOGETHER,
-            Self::Xtra => xtra::Xtra::WAITS_TOGETHER,
+            Self::Kameo | Self::KameoBounded => kameo::Kameo::<true>::WAITS_TOGETHER,
+            Self::Xtra | Self::XtraBounded => xtra::Xtra::<true>::WAITS_TOGETHER,
             Self::Coerce => coerce::Coerce::WAITS_TOGETHER,
         };
         scenario == Scenario::Waiting10k && !together
@@ -133,8 +149,10 @@ impl Impl {
             Self::Actix1 => scenarios::run::<actix::Actix1>(scenario, plan),
             Self::Actix2 => scenarios::run::<actix::Actix2>(scenario, plan),
             Self::Ractor => scenarios::run::<ractor::Ractor>(scenario, plan),
-            Self::Kameo => scenarios::run::<kameo::Kameo>(scenario, plan),
-            Self::Xtra => scenarios::run::<xtra::Xtra>(scenario, plan),
+            Self::Kameo => scenarios::run::<kameo::Kameo<false>>(scenario, plan),
+            Self::KameoBounded => scenarios::run::<kameo::Kameo<true>>(scenario, plan),
+            Self::Xtra => scenarios::run::<xtra::Xtra<false>>(scenario, plan),
+            Self::XtraBounded => scenarios::run::<xtra::Xtra<true>>(scenario, plan),
             Self::Coerce => scenarios::run::<coerce::Coerce>(scenario, plan),
         }
     }

@@ -5,13 +5,10 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::{WORKERS, run_on_tokio};
+use super::{MAILBOX, WORKERS, run_on_tokio};
 use crate::library::{Library, Main, arrived};
 use crate::sample::Sample;
 use crate::work::{Add, Compute, Hop, Link, Read, WAIT, Wait, Worker};
-
-/// How many letters a channel holds: as many as a mailbox of million by default.
-const MAILBOX: usize = 1024;
 
 /// tokio with two workers.
 #[derive(Clone)]

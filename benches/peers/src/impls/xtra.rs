@@ -1,18 +1,18 @@
-//! xtra: an actor handles typed messages, each boxed; its mailbox is unbounded here. A message is told by detaching the send, and
-//! awaiting that. The mailbox stands still while a handler waits. An actor ends when its last address is dropped.
+//! xtra: an actor handles typed messages, each boxed; its mailbox is unbounded here or holds 1024. A message is told by detaching the send,
+//! and awaiting that. The mailbox stands still while a handler waits. An actor ends when its last address is dropped.
 
 use ::xtra::{Address, Context, Handler, Mailbox, spawn_tokio};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::{WORKERS, run_on_tokio};
+use super::{MAILBOX, WORKERS, run_on_tokio};
 use crate::library::{Library, Main, arrived};
 use crate::sample::Sample;
 use crate::work::{Add, Compute, Hop, Link, Read, WAIT, Wait, Worker};
 
-/// xtra with two tokio workers.
+/// xtra with two tokio workers, and mailboxes that are bounded or not.
 #[derive(Clone)]
-pub(super) struct Xtra;
+pub(super) struct Xtra<const BOUNDED: bool>;
 
 pub(super) struct Actor(Worker<Address<Actor>>);
 
@@ -78,7 +78,7 @@ impl Handler<Wait> for Actor {
     }
 }
 
-impl Library for Xtra {
+impl<const BOUNDED: bool> Library for Xtra<BOUNDED> {
     type Address = Address<Actor>;
 
     const WAITS_TOGETHER: bool = false;
@@ -92,7 +92,11 @@ impl Library for Xtra {
     }
 
     async fn spawn(&self, worker: Worker<Address<Actor>>) -> Address<Actor> {
-        spawn_tokio(Actor(worker), Mailbox::unbounded())
+        let mailbox = match BOUNDED {
+            true => Mailbox::bounded(MAILBOX),
+            false => Mailbox::unbounded(),
+        };
+        spawn_tokio(Actor(worker), mailbox)
     }
 
     async fn tell(to: &Address<Actor>, message: Add) {

@@ -129,6 +129,11 @@ impl Scenario {
                 | Self::Fanout1000
         )
     }
+
+    /// Whether many messages are under way to one actor.
+    pub fn crowds_one_mailbox(self) -> bool {
+        matches!(self, Self::Tell1 | Self::Tell4 | Self::Call64)
+    }
 }
 
 impl fmt::Display for Scenario {
