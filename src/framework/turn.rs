@@ -369,6 +369,9 @@ impl<S: Service> Turn<'_, S> {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         }
         self.drop_state();
+        if let Some(supervision) = &self.cx.supervision {
+            supervision.drop_factory();
+        }
         self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
         self.cx.announce(reason);

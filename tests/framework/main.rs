@@ -8,6 +8,7 @@ mod backpressure;
 mod calls;
 mod coalescing;
 mod dedicated;
+mod destructors;
 mod deterministic;
 mod deterministic_life;
 mod embedding;

@@ -129,27 +129,3 @@ fn a_panic_in_on_start_or_on_stop_is_the_reason_of_the_end() {
         );
     });
 }
-
-#[test]
-fn a_panicking_destructor_harms_nobody_else() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
-    }
-    struct Armed(#[allow(dead_code, reason = "its drop is what counts")] Bomb);
-    impl Service for Armed {}
-
-    let million = million(1);
-    let armed = million.spawn(Armed(Bomb));
-    let other = million.spawn(Fragile::new());
-    run(&million, async {
-        assert_eq!(armed.stop().await, ExitReason::Stopped);
-        let alive = other.call(Work {
-            wait: true,
-            fail: false,
-        });
-        assert_eq!(alive.await, Ok(1));
-    });
-}
