@@ -16,7 +16,6 @@
 #[path = "../../src/framework"]
 mod framework {
     pub mod block;
-    #[cfg(not(million_loom))]
     pub mod brief_lock;
     pub mod doing;
     pub mod fences;
@@ -25,6 +24,7 @@ mod framework {
     pub mod mailbox;
     pub mod parker;
     pub mod slot;
+    pub mod state;
     pub mod sync;
     pub mod ticks;
     pub mod tools;
@@ -40,6 +40,7 @@ mod plain;
 use plain as loom;
 
 mod frames;
+mod locks;
 mod mailboxes;
 mod parkers;
 mod pools;

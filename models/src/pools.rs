@@ -132,3 +132,25 @@ fn a_pool_that_is_closed_lets_every_worker_go() {
         }
     });
 }
+
+/// A killed service that whoever woke it comes to schedule only while the pool is closed, and after.
+#[test]
+fn a_task_that_is_scheduled_while_the_pool_is_closed_has_its_turn() {
+    model(3, || {
+        let pool = Arc::new(Pool::new(1));
+        let all = Arc::new(AtomicUsize::new(0));
+        let worker = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.work(0))
+        };
+        let outside = {
+            let (pool, all) = (pool.clone(), all.clone());
+            thread::spawn(move || pool.schedule(Task::new(&pool, &all, 1, Vec::new())))
+        };
+        pool.close();
+        worker.join().unwrap();
+        pool.clear();
+        outside.join().unwrap();
+        assert_eq!(all.load(Ordering::Acquire), 1);
+    });
+}

@@ -9,6 +9,7 @@ use crate::loom::thread;
 
 use crate::framework::frame::{Frame, FrameRef, Owner};
 use crate::framework::mailbox::{Ending, Mailbox, Next, Readiness};
+use crate::framework::state::{Running, StateCell};
 use crate::framework::sync::UnsafeCell;
 use crate::framework::tools::Tools;
 use crate::framework::worker::{Pool, Run};
@@ -19,6 +20,8 @@ struct Small {
     pool: Arc<Pool>,
     mailbox: Mailbox<u32, FrameRef, Arc<Small>>,
     runner: UnsafeCell<Runner>,
+    /// How many messages it has begun.
+    state: StateCell<u32>,
     handled: AtomicUsize,
     ended: AtomicUsize,
 }
@@ -44,6 +47,7 @@ impl Small {
                 waiting: None,
                 ended: false,
             }),
+            state: StateCell::new(Some(0)),
             handled: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
         });
@@ -64,6 +68,15 @@ impl Small {
 
     fn me(&self) -> Arc<Self> {
         self.me.upgrade().expect("the model keeps it")
+    }
+
+    fn running(&self) -> Running {
+        Running {
+            key: self.state.key(),
+            name: || "small",
+            id: 0,
+            exclusive: false,
+        }
     }
 
     fn follow(woken: Option<Arc<Self>>) {
@@ -110,6 +123,7 @@ impl Small {
         }
         // SAFETY: the caller has the service.
         while let Some(message) = unsafe { self.mailbox.start_next() } {
+            *self.state.lend("small") += 1;
             if message == 0 {
                 self.handled.fetch_add(1, Ordering::AcqRel);
                 continue;
@@ -154,8 +168,11 @@ impl Run for Small {
         let mut resumed = Vec::from_iter(unsafe { me.mailbox.take_first() });
         while service.is_some() {
             let goes_on = me.runner.with_mut(|runner| {
+                let resumed = std::mem::take(&mut resumed);
                 // SAFETY: loom tells if two workers come here at once.
-                me.turn(unsafe { &mut *runner }, std::mem::take(&mut resumed), tools)
+                let turn = || me.turn(unsafe { &mut *runner }, resumed, tools);
+                // SAFETY: as in the framework: this worker has the service.
+                unsafe { me.state.entered(me.running(), turn) }
             });
             if !goes_on {
                 return None;

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use tokio::runtime;
+
 use super::deterministic;
 use super::message::Message;
 use super::recipient::Deliver;
@@ -34,21 +36,38 @@ pub(crate) fn wait_on<M: Message, F: Future>(
     wait(what, target.services(), future)
 }
 
-/// Blocks this thread until `future` is ready; if the services are simulated, by running them. Panics on a worker thread,
-/// which would keep the worker from the very service that is waited for; `what` names the forbidden method.
+/// Blocks this thread until `future` is ready; if the services are simulated, by running them. Panics where blocking could keep what
+/// is waited for from ever coming: on a worker thread, and in async code on a thread of the IO runtime, which also drives the
+/// timers. `what` names the forbidden method.
 pub(crate) fn wait<F: Future>(what: &str, services: &Services, future: F) -> F::Output {
-    assert!(
-        !Pool::is_worker_thread(),
-        "{what} would block a worker thread: inside a handler await the async form instead, or give the service \
-         Options::dedicated_thread"
-    );
+    forbid_on_workers(what);
     if let Some(simulation) = services.environment().simulation() {
         return deterministic::wait(what, services, simulation, future);
+    }
+    if drives_io(services) {
+        // Tokio knows whether the thread may block: not in a task, but in `block_in_place`.
+        return services.io_runtime().block_on(future);
     }
     match wait_until(future, None) {
         Some(output) => output,
         None => unreachable!("without a limit the wait ends with the future"),
     }
+}
+
+/// Whether this is one of the threads on which tasks of the IO runtime run.
+fn drives_io(services: &Services) -> bool {
+    let here = runtime::Handle::try_current();
+    runtime::worker_index().is_some()
+        && here.is_ok_and(|here| here.id() == services.io_runtime().id())
+}
+
+/// Panics on a worker thread; `what` names the method that is forbidden there.
+pub(crate) fn forbid_on_workers(what: &str) {
+    assert!(
+        !Pool::is_worker_thread(),
+        "{what} would block a worker thread: inside a handler await the async form instead, or give the service \
+         Options::dedicated_thread"
+    );
 }
 
 /// Blocks this thread until `future` is ready or, with `None`, until `limit` has passed.

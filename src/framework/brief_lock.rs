@@ -12,15 +12,20 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(million_loom))]
 use std::time::Duration;
 
+use super::sync::atomic::{AtomicBool, Ordering};
+
 /// Some 100 ns: a section, and the way of its cache line from one core to another.
+#[cfg(not(million_loom))]
 const SPINS: u32 = 32;
 
 /// After so many offers of the processor to others the holder is taken to wait for one that only sleep leaves it.
+#[cfg(not(million_loom))]
 const YIELDS: u32 = 256;
 
+#[cfg(not(million_loom))]
 const NAP: Duration = Duration::from_micros(50);
 
 pub(crate) struct BriefLock<T> {
@@ -38,7 +43,7 @@ unsafe impl<T: Send> Sync for BriefLock<T> {}
 unsafe impl<T: Sync> Sync for BriefGuard<'_, T> {}
 
 impl<T> BriefLock<T> {
-    pub(crate) const fn new(content: T) -> Self {
+    pub(crate) fn new(content: T) -> Self {
         Self {
             taken: AtomicBool::new(false),
             content: UnsafeCell::new(content),
@@ -63,24 +68,36 @@ impl<T> BriefLock<T> {
 
     /// Waits for the lock and takes it.
     #[cold]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "it sleeps where spinning would keep the holder from its processor"
-    )]
     fn wait(&self) {
         let mut looks = 0;
         loop {
             if !self.taken.load(Ordering::Relaxed) && self.take() {
                 return;
             }
-            match looks {
-                ..SPINS => std::hint::spin_loop(),
-                SPINS..YIELDS => std::thread::yield_now(),
-                _ => std::thread::sleep(NAP),
-            }
+            pause(looks);
             looks = looks.saturating_add(1);
         }
     }
+}
+
+/// Passes some time, after so many looks in vain.
+#[cfg(not(million_loom))]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it sleeps where spinning would keep the holder from its processor"
+)]
+fn pause(looks: u32) {
+    match looks {
+        ..SPINS => std::hint::spin_loop(),
+        SPINS..YIELDS => std::thread::yield_now(),
+        _ => std::thread::sleep(NAP),
+    }
+}
+
+/// In a model no time passes, but others run.
+#[cfg(million_loom)]
+fn pause(_looks: u32) {
+    loom::thread::yield_now();
 }
 
 impl<T> Deref for BriefGuard<'_, T> {
@@ -108,7 +125,7 @@ impl<T> Drop for BriefGuard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(million_loom)))]
 mod tests {
     use super::*;
 

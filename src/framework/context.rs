@@ -7,6 +7,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
+use std::ptr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl<S: Service> Cx<S> {
         alone: Option<Arc<Pool>>,
     ) -> Arc<Self> {
         // Nobody ever gets a context that is not in an `Arc`: `shared` relies on it.
-        Arc::new(Self {
+        let cx = Arc::new(Self {
             mailbox: Mailbox::new(options.mailbox),
             runner: UnsafeCell::new(Runner::new(supervision.is_some())),
             state: StateCell::new(state),
@@ -102,7 +103,10 @@ impl<S: Service> Cx<S> {
             services,
             supervision,
             alone,
-        })
+        });
+        // For `shared`: a reference to the context has no right to the counts, which lie before it.
+        Arc::as_ptr(&cx).expose_provenance();
+        cx
     }
 
     /// Exclusive use of the state, until the guard is dropped.
@@ -342,7 +346,7 @@ impl<S: Service> Cx<S> {
     }
 
     pub(crate) fn shared(&self) -> Arc<Self> {
-        let me = std::ptr::from_ref(self);
+        let me: *const Self = ptr::with_exposed_provenance(ptr::from_ref(self).addr());
         // SAFETY: every context lies in an `Arc` (`new` is the only way to one), and that is alive while it is borrowed.
         unsafe {
             Arc::increment_strong_count(me);

@@ -219,8 +219,10 @@ impl<S: Service> Turn<'_, S> {
                 });
                 let dropped = frame.recycle(&mut self.tools.blocks);
                 self.publish(1);
-                self.finished(finish.and(dropped), what)?;
-                Ok(Answered::With(reply.ok_or(CallError::Panicked)))
+                match self.finished(finish.and(dropped), what) {
+                    Ok(()) => Ok(Answered::With(reply.ok_or(CallError::Panicked))),
+                    Err(end) => Err(give_up(reply, end)),
+                }
             }
             Poll::Pending => {
                 let (sender, reply) = oneshot::async_channel();
@@ -229,10 +231,20 @@ impl<S: Service> Turn<'_, S> {
                 });
                 let waits = self.wait(frame, what);
                 self.publish(1);
-                waits.map(|()| Answered::Later(reply))
+                match waits {
+                    Ok(()) => Ok(Answered::Later(reply)),
+                    Err(end) => Err(give_up(reply, end)),
+                }
             }
         }
     }
+}
+
+/// The service ends over its answer, which nobody hears.
+fn give_up<R>(reply: R, end: End) -> End {
+    // What its destructor panics with has been reported by the panic hook.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(reply))));
+    end
 }
 
 /// What a direct call asks.
@@ -251,6 +263,20 @@ enum Told<R> {
     Later(Option<ReplySender<R>>),
 }
 
+impl<R> Told<R> {
+    fn tell(&mut self, reply: Result<R, CallError>) {
+        match self {
+            Self::Early(early) => *early = reply.ok(),
+            Self::Later(sender) => {
+                if let Some(sender) = sender.take() {
+                    // A caller that has stopped waiting needs no reply.
+                    drop(sender.send(reply));
+                }
+            }
+        }
+    }
+}
+
 pin_project_lite::pin_project! {
     struct Directly<F: Future> {
         #[pin]
@@ -267,21 +293,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finish> {
         let this = self.project();
-        let polled = catch_unwind(AssertUnwindSafe(|| this.handler.poll(cx)));
-        let (reply, finish) = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(reply)) => (Ok(reply), Ok(())),
-            Err(panic) => (Err(CallError::Panicked), Err(panic)),
-        };
-        match this.told {
-            Told::Early(early) => *early = reply.ok(),
-            Told::Later(sender) => {
-                if let Some(sender) = sender.take() {
-                    // A caller that has stopped waiting needs no reply.
-                    drop(sender.send(reply));
-                }
+        // A reply that nobody takes is dropped here, and its destructor is foreign code.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            this.handler.poll(cx).map(|reply| this.told.tell(Ok(reply)))
+        }));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => {
+                this.told.tell(Err(CallError::Panicked));
+                Poll::Ready(Err(panic))
             }
         }
-        Poll::Ready(finish)
     }
 }

@@ -6,9 +6,10 @@
 #![allow(unsafe_code, reason = "messages of erased type travel inline")]
 
 use std::any::type_name;
+use std::future::ready;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll};
@@ -36,7 +37,8 @@ pub(crate) trait Letter<S: Service>: Send + 'static {
     /// The type of the message, for those who watch.
     fn message() -> &'static str;
 
-    /// Calls the handler and moves its future into a frame. An error is what the call panicked with.
+    /// Calls the handler and moves its future into a frame. An error is what the call panicked with: a panic of foreign code goes no
+    /// further, whether that is the handler, a destructor or a logger.
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened;
 }
 
@@ -146,10 +148,19 @@ impl<S: Handler<M>, M: Message> Letter<S> for Tell<M> {
     }
 
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
-        if self.0.is_stale() {
-            return answer(|| std::future::ready(()), Nobody, blocks);
+        let Self(message) = self;
+        let stale = catch_unwind(AssertUnwindSafe(|| message.is_stale()));
+        if matches!(stale, Ok(false)) {
+            return answer(|| S::handle(cx, message), Nobody, blocks);
         }
-        answer(|| S::handle(cx, self.0), Nobody, blocks)
+        let discard = || {
+            drop(message);
+            if let Err(panic) = stale {
+                resume_unwind(panic);
+            }
+            ready(())
+        };
+        answer(discard, Nobody, blocks)
     }
 }
 
@@ -236,18 +247,18 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finish> {
         let this = self.project();
-        match catch_unwind(AssertUnwindSafe(|| this.handler.poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(reply)) => Poll::Ready(match this.told.take() {
+        // A reply that nobody takes is dropped here, and its destructor is foreign code.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            this.handler.poll(cx).map(|reply| match this.told.take() {
                 Some(told) => told.returned(reply),
                 None => Ok(()),
-            }),
-            Err(panic) => {
-                if let Some(told) = this.told.take() {
-                    told.panicked();
-                }
-                Poll::Ready(Err(panic))
+            })
+        }));
+        polled.unwrap_or_else(|panic| {
+            if let Some(told) = this.told.take() {
+                told.panicked();
             }
-        }
+            Poll::Ready(Err(panic))
+        })
     }
 }

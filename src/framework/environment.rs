@@ -94,7 +94,7 @@ impl Environment {
         }
     }
 
-    /// Drops what is queued for a turn, once the workers are gone.
+    /// Ends what is still queued for a turn, once the workers are gone.
     pub(crate) fn clear_workers(&self) {
         match &self.0 {
             Face::Real { pool, .. } => pool.clear(),

@@ -26,7 +26,8 @@ use super::stats::ServiceStats;
 /// - A handle does not keep its service running, nor does dropping the last one stop it: a service lives until it is
 ///   stopped or killed, panics, or its [`Million`](super::Million) shuts down. Its memory goes with the last handle.
 ///
-/// Every method can be used from any thread, inside and outside async code; futures work under any executor.
+/// Every method can be used from any thread, inside and outside async code; futures work under any executor. The blocking forms panic where
+/// blocking could keep what they wait for from ever coming.
 pub struct Handle<S: Service>(Arc<Cx<S>>);
 
 impl<S: Service> Handle<S> {
@@ -104,7 +105,8 @@ impl<S: Service> Handle<S> {
     /// # Panics
     ///
     /// On a worker thread, that is, in a handler: it would keep the worker from the very service that is waited for. A service with
-    /// a [dedicated thread](super::Options::dedicated_thread) may block, but not on itself.
+    /// a [dedicated thread](super::Options::dedicated_thread) may block, but not on itself. Also in a task on the IO runtime, whose threads
+    /// drive the timers: there await the async form, or block in `tokio::task::spawn_blocking`.
     pub fn blocking_send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
         S: Handler<M>,

@@ -205,12 +205,16 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
     }
 
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
-        let every = &self.every;
-        let goes_on = every.life == cx.life() && !every.armed.is_cancelled();
-        if every.rhythm.lock().started() && goes_on {
-            let every = Arc::clone(every);
-            cx.push_beyond_capacity(Ending::No, spans::nobody(), Copy { every });
-        }
-        answer(|| S::handle(cx, self.every.message.clone()), Nobody, blocks)
+        // It takes `self` along, and with it perhaps the last of a cancelled message: that is dropped where a panic is caught.
+        let make = move || {
+            let Self { every } = self;
+            let goes_on = every.life == cx.life() && !every.armed.is_cancelled();
+            if every.rhythm.lock().started() && goes_on {
+                let every = Arc::clone(&every);
+                cx.push_beyond_capacity(Ending::No, spans::nobody(), Copy { every });
+            }
+            S::handle(cx, every.message.clone())
+        };
+        answer(make, Nobody, blocks)
     }
 }

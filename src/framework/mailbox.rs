@@ -31,6 +31,7 @@
 )]
 
 mod inner;
+mod line;
 mod look;
 mod terms;
 
@@ -41,7 +42,6 @@ use super::sync::{
     BriefLock, UnsafeCell,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
-use super::waiting_line::Place;
 
 use inner::{Hand, Inner, short};
 pub(crate) use terms::{Ending, Fill, Next, Readiness, Refused};
@@ -111,47 +111,6 @@ impl<E, R, T> Mailbox<E, R, T> {
         Ok(self.put(&mut inner, make))
     }
 
-    /// As [`Mailbox::try_push`], but a sender that finds no room takes a place in the line and is woken by `waker` when
-    /// its turn has come; it then calls again with the same `place`. [`Refused::Full`] means: wait.
-    pub(crate) fn push_or_wait(
-        &self,
-        place: &mut Option<Place>,
-        waker: &Waker,
-        make: impl FnOnce() -> E,
-    ) -> Result<Option<T>, Refused> {
-        let mut inner = self.inner.lock();
-        if inner.ending != Ending::No {
-            if let Some(place) = place.take() {
-                inner.leave(place);
-            }
-            return Err(Refused::Closed);
-        }
-        if let Some(mine) = place.take() {
-            *place = inner
-                .waiting
-                .as_mut()
-                .and_then(|line| line.ask(mine, waker));
-            if place.is_some() {
-                return Err(Refused::Full);
-            }
-            inner.forget_line_if_empty();
-        } else if inner.someone_waits() || !inner.has_room(&self.unstarted) {
-            *place = Some(inner.waiting.get_or_insert_default().join(waker));
-            return Err(Refused::Full);
-        }
-        Ok(self.put(&mut inner, make))
-    }
-
-    /// A sender gives up its place; room promised to it goes to the next in line.
-    pub(crate) fn give_up(&self, place: Place) {
-        let woken = {
-            let mut inner = self.inner.lock();
-            inner.leave(place);
-            inner.promise_room(self.unstarted.load(Ordering::Relaxed) as usize)
-        };
-        wake_all(woken);
-    }
-
     /// Notes that a waiting handler can go on.
     ///
     /// The handler may be all that keeps the service alive, and from the end of the lock on it is in the service's own hands:
@@ -186,7 +145,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             if ending == Ending::Now {
                 self.killed.store(true, Ordering::Relaxed);
             }
-            let woken = inner.everyone_in_line();
+            let woken = inner.dismiss_line();
             (self.pick_up(&mut inner), woken)
         };
         wake_all(woken);
@@ -340,7 +299,7 @@ impl<E, R, T> Mailbox<E, R, T> {
                 resumed.extend(hand.first.take());
                 (messages, resumed)
             });
-            (left, inner.everyone_in_line())
+            (left, inner.dismiss_line())
         };
         wake_all(woken);
         left

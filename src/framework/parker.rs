@@ -40,7 +40,8 @@ impl Parker {
             .compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
         {
-            self.state.store(EMPTY, Ordering::Release);
+            // There may have been another token since, whose giver has written what must be seen: read it together with taking it.
+            self.state.swap(EMPTY, Ordering::AcqRel);
             return;
         }
         loop {

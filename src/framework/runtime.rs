@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::blocking;
 use super::builder::Builder;
 use super::deterministic;
 use super::environment::Spawned;
+use super::exit::ExitReason;
 use super::mailbox::Ending;
 use super::managed;
 use super::services::Services;
@@ -84,10 +86,11 @@ impl Million {
     /// On a worker thread, and inside another tokio runtime: there await instead. In the deterministic mode also when nothing
     /// can go on any more.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        match self.services.environment().simulation() {
-            Some(simulation) => deterministic::wait("block_on", &self.services, simulation, future),
-            None => self.services.io_runtime().block_on(future),
+        if let Some(simulation) = self.services.environment().simulation() {
+            return deterministic::wait("block_on", &self.services, simulation, future);
         }
+        blocking::forbid_on_workers("block_on");
+        self.services.io_runtime().block_on(future)
     }
 
     /// Ends everything in order, within `deadline`.
@@ -107,17 +110,19 @@ impl Million {
         let services = &self.services;
         let end = services.moment_after(services.now(), deadline);
         let alive = services.close();
-        let count = alive.len();
         for service in &alive {
             service.end(Ending::Drain);
             let left = end.saturating_duration_since(services.now());
+            if left.is_zero() {
+                // All are told; a look at each that has not ended would take a tick.
+                continue;
+            }
             let closed = managed::closed(service);
             drop(select(closed, services.sleep(left / 2)).await);
         }
-        drop(alive);
         let left = end.saturating_duration_since(services.now());
         self.wait_until_empty(left).await;
-        let killed = services.kill_all();
+        services.kill_all();
         self.wait_until_empty(KILL_GRACE).await;
         let stuck = services.names();
         for name in &stuck {
@@ -126,6 +131,12 @@ impl Million {
                 "a handler blocks its thread and could not be ended; it must await, run on the IO runtime, or block for a bounded time"
             );
         }
+        if stuck.is_empty() {
+            // Each is off the list of the living, and so about to say how it ended.
+            for service in &alive {
+                managed::closed(service).await;
+            }
+        }
         let dropped = services.dropped();
         services.environment().close_workers();
         self.join_workers(stuck.is_empty()).await;
@@ -133,20 +144,27 @@ impl Million {
             services.environment().clear_workers();
         }
         self.stop_io().await;
-        ShutdownReport {
-            stopped: count.saturating_sub(killed),
-            killed,
+        let mut report = ShutdownReport {
             dropped_messages: dropped.messages,
             dropped_handlers: dropped.handlers,
             stuck: stuck.into_iter().map(str::to_owned).collect(),
+            ..ShutdownReport::default()
+        };
+        for reason in alive.iter().filter_map(|service| service.exit().reason()) {
+            match reason {
+                ExitReason::Stopped => report.stopped += 1,
+                ExitReason::Killed => report.killed += 1,
+                _ => report.failed += 1,
+            }
         }
+        report
     }
 
     /// [`Million::shutdown`] for plain threads.
     ///
     /// # Panics
     ///
-    /// On a worker thread.
+    /// On a worker thread, and in a task on the IO runtime.
     pub fn blocking_shutdown(&self, deadline: Duration) -> ShutdownReport {
         blocking::wait("blocking_shutdown", &self.services, self.shutdown(deadline))
     }
@@ -204,22 +222,34 @@ impl Million {
         if here.is_some_and(|here| here.id() == self.services.io_runtime().id()) {
             return;
         }
-        let Some(io) = self.io.lock().take() else {
+        let Some(io) = take(&self.io) else {
             return;
         };
         let (ended, hears) = oneshot::async_channel();
+        let io = Arc::new(Mutex::new(Some(io)));
         // Ending a runtime blocks, which async code must not: a thread does it.
-        let ending = self
-            .services
-            .spawn_thread("million-end".to_owned(), move || {
-                io.shutdown_timeout(IO_GRACE);
+        let ending = self.services.spawn_thread("million-end".to_owned(), {
+            let io = Arc::clone(&io);
+            move || {
+                if let Some(io) = take(&io) {
+                    io.shutdown_timeout(IO_GRACE);
+                }
                 drop(ended.send(()));
-            });
+            }
+        });
         if let Ok(ending) = ending {
             let _ = hears.await;
             drop(ending.join());
+        } else if let Some(io) = take(&io) {
+            // The system refuses one more thread; those of the runtime end by themselves.
+            io.shutdown_background();
         }
     }
+}
+
+/// What nobody has taken yet, with the lock free again.
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().take()
 }
 
 impl Deref for Million {
@@ -264,7 +294,7 @@ impl Drop for Million {
             }
         }
         self.stop_timers();
-        if let Some(io) = self.io.lock().take() {
+        if let Some(io) = take(&self.io) {
             if runtime::Handle::try_current().is_ok() {
                 // Waiting would block async code.
                 io.shutdown_background();
@@ -289,8 +319,11 @@ impl std::fmt::Debug for Million {
 pub struct ShutdownReport {
     /// Services that ended in order.
     pub stopped: usize,
-    /// Services that were killed at the deadline.
+    /// Services that were killed: by the shutdown at its deadline, or by somebody else while it lasted.
     pub killed: usize,
+    /// Services that ended in another way while the shutdown lasted: a panic, a supervisor that gave up, a link. How, says
+    /// [`Handle::exit_reason`](super::Handle::exit_reason) of each.
+    pub failed: usize,
     /// Messages that were accepted and never handled, since the `Million` was built.
     pub dropped_messages: usize,
     /// Handlers that were dropped while they waited, since the `Million` was built.
@@ -303,6 +336,7 @@ impl ShutdownReport {
     /// Whether every service ended in order and nothing was dropped.
     pub fn is_clean(&self) -> bool {
         self.killed == 0
+            && self.failed == 0
             && self.dropped_messages == 0
             && self.dropped_handlers == 0
             && self.stuck.is_empty()

@@ -4,6 +4,7 @@ use std::any::type_name;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -117,7 +118,7 @@ impl Services {
     pub(crate) fn enroll<S: Service>(
         &self,
         options: Options,
-        state: Option<S>,
+        mut state: Option<S>,
         supervision: Option<Box<Supervision<S>>>,
     ) -> Arc<Cx<S>> {
         // A simulation has one thread, and dedicated services take part in it.
@@ -128,7 +129,7 @@ impl Services {
             Some(Ok(pool)) => (Some(pool), None),
             Some(Err(refused)) => (None, Some(refused)),
         };
-        let (cx, closing) = {
+        let (cx, closing, unused) = {
             let mut table = self.0.table.lock();
             let id = ServiceId(table.next);
             table.next += 1;
@@ -136,11 +137,13 @@ impl Services {
             let entry = table.services.vacant_entry();
             let key = u32::try_from(entry.key())
                 .expect("fewer than four billion services fit into memory");
+            let starts = !closing && refused.is_none();
+            let unused = if starts { None } else { state.take() };
             let cx = Cx::new(state, options, id, key, self.clone(), supervision, alone);
-            if !closing && refused.is_none() {
+            if starts {
                 entry.insert(cx.clone());
             }
-            (cx, closing)
+            (cx, closing, unused)
         };
         if closing {
             tracing::warn!(
@@ -150,10 +153,12 @@ impl Services {
             // Nobody is woken: it is as if somebody had it for good.
             let _ = cx.mailbox.close(Ending::Now);
             cx.release_thread();
+            discard(&cx, unused);
             cx.announce(ExitReason::NeverStarted);
         } else if let Some(error) = refused {
             tracing::error!(service = type_name::<S>(), id = cx.id.0, %error, "the service could not start");
             let _ = cx.mailbox.close(Ending::Now);
+            discard(&cx, unused);
             cx.announce(ExitReason::StartFailed(error.to_string()));
         } else {
             cx.follow_up(Some(Arc::clone(&cx)));
@@ -363,6 +368,15 @@ impl Services {
     pub(crate) fn forget_all(&self) {
         let left = std::mem::take(&mut self.0.table.lock().services);
         drop(left);
+    }
+}
+
+/// Drops what a service that never starts would have lived on: whoever hears that it has ended finds nothing left of it.
+fn discard<S: Service>(cx: &Cx<S>, state: Option<S>) {
+    // What its destructor panics with has been reported by the panic hook.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(state))));
+    if let Some(supervision) = &cx.supervision {
+        supervision.drop_factory();
     }
 }
 

@@ -16,9 +16,11 @@
 //!   message for ever does.
 
 use std::any::type_name;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
 use tracing::{Instrument, Level, Span, dispatcher, span, span_enabled};
 
 use super::block::Blocks;
@@ -77,9 +79,16 @@ impl<S: Service, L: Letter<S>> Letter<S> for Traced<L> {
     }
 
     fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
-        let span = self.sender.span(cx, L::message());
-        let opened = span.in_scope(|| self.letter.open(cx, blocks));
-        opened.map(|frame| Frame::new(blocks, Inside(frame).instrument(span)))
+        let Self { letter, sender } = self;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let span = sender.span(cx, L::message());
+            let opened = span.in_scope(|| letter.open(cx, blocks));
+            opened.map(|frame| {
+                let inside = AssertUnwindSafe(Inside(frame).instrument(span)).catch_unwind();
+                Frame::new(blocks, inside.map(|finish| finish.unwrap_or_else(Err)))
+            })
+        }));
+        opened.unwrap_or_else(Err)
     }
 }
 

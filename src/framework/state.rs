@@ -25,11 +25,13 @@
     reason = "the state is lent by a rule that the compiler cannot see"
 )]
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
+
+use super::sync::{UnsafeCell, thread_local};
 
 /// The service that a thread is just running, as those see it whom its handlers call.
 #[derive(Clone, Copy)]
@@ -69,7 +71,7 @@ impl Running {
 impl Stay {
     fn here<R>(f: impl FnOnce(&Self) -> R) -> Option<R> {
         // SAFETY: it is null, or lies in a frame of this thread's stack that takes it back before it ends.
-        unsafe { RUNNING.get().as_ref() }.map(f)
+        unsafe { RUNNING.with(Cell::get).as_ref() }.map(f)
     }
 }
 
@@ -113,7 +115,7 @@ impl<S> StateCell<S> {
             running,
             waits: Cell::new(false),
         };
-        let _left = Leave(RUNNING.replace(&raw const stay));
+        let _left = Leave(RUNNING.with(|running| running.replace(&raw const stay)));
         f()
     }
 
@@ -129,7 +131,7 @@ impl<S> StateCell<S> {
             "the state of {service} is lent already in this handler: drop the first guard, or use one guard for both"
         );
         // SAFETY: this thread runs the service, and the flag says that no other guard lives.
-        if unsafe { (*self.state.get()).is_none() } {
+        if self.state.with(|state| unsafe { (*state).is_none() }) {
             self.borrowed.set(false);
             panic!("the state of {service} is gone: the service has ended");
         }
@@ -146,7 +148,7 @@ impl<S> StateCell<S> {
     /// As for [`StateCell::take`].
     pub(crate) unsafe fn put(&self, state: S) {
         // SAFETY: the caller's promise.
-        unsafe { *self.state.get() = Some(state) }
+        self.state.with_mut(|place| unsafe { *place = Some(state) });
     }
 
     /// Whether there is a state.
@@ -156,7 +158,7 @@ impl<S> StateCell<S> {
     /// As for [`StateCell::take`].
     pub(crate) unsafe fn is_there(&self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { (*self.state.get()).is_some() }
+        self.state.with(|state| unsafe { (*state).is_some() })
     }
 
     /// Takes the state out.
@@ -166,7 +168,7 @@ impl<S> StateCell<S> {
     /// As for [`StateCell::entered`], and no guard lives.
     pub(crate) unsafe fn take(&self) -> Option<S> {
         // SAFETY: the caller's promise.
-        unsafe { (*self.state.get()).take() }
+        self.state.with_mut(|state| unsafe { (*state).take() })
     }
 }
 
@@ -175,7 +177,7 @@ struct Leave(*const Stay);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        RUNNING.set(self.0);
+        RUNNING.with(|running| running.set(self.0));
     }
 }
 
@@ -193,14 +195,18 @@ impl<S> Deref for StateGuard<'_, S> {
     fn deref(&self) -> &S {
         // SAFETY: the guard is unique (the flag), on the thread that runs the service (it is not `Send`), and the state
         // is there: `lend` saw it, and `take` runs only when no guard lives.
-        unsafe { (*self.cell.state.get()).as_ref().unwrap_unchecked() }
+        self.cell
+            .state
+            .with(|state| unsafe { (*state).as_ref().unwrap_unchecked() })
     }
 }
 
 impl<S> DerefMut for StateGuard<'_, S> {
     fn deref_mut(&mut self) -> &mut S {
         // SAFETY: as in `deref`; the guard is borrowed mutably.
-        unsafe { (*self.cell.state.get()).as_mut().unwrap_unchecked() }
+        self.cell
+            .state
+            .with_mut(|state| unsafe { (*state).as_mut().unwrap_unchecked() })
     }
 }
 

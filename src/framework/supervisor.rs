@@ -253,6 +253,13 @@ impl<S> Supervision<S> {
         self.factory.lock().make()
     }
 
+    /// Drops the factory: there is no next life.
+    pub(crate) fn drop_factory(&self) {
+        let make = self.factory.lock().make.take();
+        // What the destructors of its captures panic with has been reported by the panic hook.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(make))));
+    }
+
     pub(crate) fn take_order(&self) -> Option<Order> {
         self.supervisor.take_order(self.number)
     }
@@ -280,22 +287,27 @@ impl<S> Supervision<S> {
 
 /// Makes states.
 pub(crate) struct Factory<S> {
-    make: Box<dyn FnMut() -> S + Send>,
+    /// `None`: no state is made any more.
+    make: Option<Box<dyn FnMut() -> S + Send>>,
     /// What it panicked with when the service was added. It counts when the service is to start.
     panic: Option<String>,
 }
 
 impl<S> Factory<S> {
     pub(crate) fn new(make: Box<dyn FnMut() -> S + Send>) -> Self {
-        Self { make, panic: None }
+        Self {
+            make: Some(make),
+            panic: None,
+        }
     }
 
     pub(crate) fn make(&mut self) -> Result<S, String> {
-        match self.panic.take() {
-            Some(panic) => Err(panic),
-            None => {
-                catch_unwind(AssertUnwindSafe(&mut self.make)).map_err(|panic| panic_text(&*panic))
-            }
+        if let Some(panic) = self.panic.take() {
+            return Err(panic);
+        }
+        match &mut self.make {
+            Some(make) => catch_unwind(AssertUnwindSafe(make)).map_err(|panic| panic_text(&*panic)),
+            None => Err("the service has ended".to_owned()),
         }
     }
 

@@ -76,7 +76,7 @@ mod real {
         }
     }
 
-    /// What is locked briefly is locked all the same. (The real one has a test, and a model of its own.)
+    /// What is locked briefly is locked all the same. (The real one has a model of its own.)
     pub(crate) type BriefLock<T> = Mutex<T>;
 
     impl<T> Deref for MutexGuard<'_, T> {

@@ -77,11 +77,9 @@ impl<S: Service> Run for Cx<S> {
     fn run(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
         let cx = Arc::as_ptr(&self);
         let mut service = Some(self);
-        // SAFETY: `service` keeps the context alive until it is given to the mailbox for a rest; after that only the way out of
-        // `take` is left, on which it is not touched.
-        let cx = unsafe { &*cx };
-        // SAFETY: this worker has the service: it found it in its queue.
-        unsafe { Turn::with(cx, tools, |turn| turn.take(&mut service)) };
+        // SAFETY: this worker has the service: it found it in its queue. `service` keeps the context alive until it is given to the
+        // mailbox for a rest; after that only the way out of `take` is left, on which it is not touched.
+        let _ended = unsafe { Turn::with(cx, tools, |turn| turn.take(&mut service)) };
         service.map(|service| service as Arc<dyn Run>)
     }
 }
@@ -101,8 +99,15 @@ impl<S: Service> Turn<'_, S> {
     ///
     /// # Safety
     ///
-    /// The caller has the service, and if `f` lets it go, `f` does nothing with the turn after that.
-    unsafe fn with<R>(cx: &Cx<S>, tools: &mut Tools, f: impl FnOnce(&mut Turn<'_, S>) -> R) -> R {
+    /// The caller has the service and keeps it alive, and if `f` lets it go, `f` does nothing with the turn after that.
+    unsafe fn with<R>(
+        cx: *const Cx<S>,
+        tools: &mut Tools,
+        f: impl FnOnce(&mut Turn<'_, S>) -> R,
+    ) -> R {
+        // A pointer until here: what a function borrows must outlive its call, and the service may be gone when `f` returns.
+        // SAFETY: the caller keeps it alive until `f` lets it go.
+        let cx = unsafe { &*cx };
         cx.runner.with_mut(|runner| {
             // SAFETY: whoever has the service is alone with the runner: the mailbox gives it to one at a time. Handlers have no
             // way to reach the runner.
@@ -122,9 +127,8 @@ impl<S: Service> Turn<'_, S> {
     ) -> R {
         let cx = Arc::as_ptr(&claim);
         let mut service = Some(claim);
-        // SAFETY: as in `run`.
-        let cx = unsafe { &*cx };
-        // SAFETY: a claim gives the service as a run queue does.
+        let mut last = None;
+        // SAFETY: a claim gives the service as a run queue does; all else as in `run`.
         let handled = unsafe {
             Turn::with(cx, tools, |turn| {
                 let (handled, lives) = match handle(turn) {
@@ -133,32 +137,35 @@ impl<S: Service> Turn<'_, S> {
                 };
                 if let Err(end) = lives {
                     turn.end(end);
-                    service = None;
+                    last = service.take();
                     return handled;
                 }
                 let mut resumed = std::mem::take(&mut turn.tools.resumed);
                 let readiness = turn.readiness();
                 // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
-                let next = cx.mailbox.exchange(readiness, &mut service, &mut resumed);
+                let mailbox = &turn.cx.mailbox;
+                let next = mailbox.exchange(readiness, &mut service, &mut resumed);
                 if next != Next::Rests {
-                    cx.mailbox.put_back(&mut resumed);
+                    mailbox.put_back(&mut resumed);
                 }
                 if next == (Next::Goes { inspect: true }) {
                     // Nobody is woken: the next turn hears of it.
-                    let _ = cx.mailbox.ask_to_inspect();
+                    let _ = mailbox.ask_to_inspect();
                 }
                 turn.tools.resumed = resumed;
                 handled
             })
         };
+        drop(last);
         if let Some(service) = service {
             Cx::schedule(service);
         }
         handled
     }
 
-    /// Takes `service` away when it rests or has ended; otherwise it wants another turn.
-    fn take(&mut self, service: &mut Option<Arc<Cx<S>>>) {
+    /// Takes `service` away when it rests or has ended; otherwise it wants another turn. Returns one that has ended, which may be gone
+    /// with that.
+    fn take(&mut self, service: &mut Option<Arc<Cx<S>>>) -> Option<Arc<Cx<S>>> {
         let mut handled = 0;
         let mut resumed = std::mem::take(&mut self.tools.resumed);
         let worked = self.work(service, &mut resumed, &mut handled);
@@ -168,9 +175,10 @@ impl<S: Service> Turn<'_, S> {
             self.cx.counters.handled(handled);
             if let Err(end) = self.survive(end) {
                 self.end(end);
-                *service = None;
+                return service.take();
             }
         }
+        None
     }
 
     fn work(
@@ -369,6 +377,9 @@ impl<S: Service> Turn<'_, S> {
             drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         }
         self.drop_state();
+        if let Some(supervision) = &self.cx.supervision {
+            supervision.drop_factory();
+        }
         self.cx.release_thread();
         self.cx.services.service_ended(self.cx.key, dropped);
         self.cx.announce(reason);

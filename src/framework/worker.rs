@@ -18,13 +18,14 @@
 //!   talk to each other gather again where they meet, and that is cheaper for them.
 //! - When nothing has happened for twenty looks, the watcher sleeps too: an idle pool uses no processor time.
 //!
-//! Promise: a task that was scheduled is run by some worker, unless the pool is closed first.
+//! Promise: a task that was scheduled is run by some worker; once the pool is closed, by whoever schedules it or clears the pool.
 #![allow(
     unsafe_code,
     reason = "a worker's run queue is partly its own, which the compiler cannot see"
 )]
 
 mod current;
+mod end;
 mod run_queue;
 mod watch;
 
@@ -187,15 +188,6 @@ impl Pool {
         task.map_or(Ok(()), Err)
     }
 
-    /// Lets the workers go once they have nothing to run. What is scheduled from now on may never run.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        for worker in &self.workers {
-            worker.parked.store(false, Ordering::SeqCst);
-            worker.parker.unpark();
-        }
-    }
-
     /// The life of worker `index`, on a thread of its own, until the pool is closed.
     pub(crate) fn work(self: &Arc<Self>, index: usize) {
         let _entered = current::enter(self, index);
@@ -275,31 +267,19 @@ impl Pool {
             .filter(|index| *index != watcher)
             .chain((watcher < count).then_some(watcher))
             .find(|index| self.workers[*index].claim());
-        if let Some(index) = parked {
-            self.workers[index].queue.push(task);
-            self.workers[index].parker.unpark();
-            return;
-        }
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        let queued = self.workers[index].queue.push(task);
-        // It may have parked since; its last look takes the queue's lock after it set `parked`, so either it sees the
-        // task or this sees that it is parked.
-        if self.workers[index].claim() {
-            self.workers[index].parker.unpark();
-        } else if self.workers[index].is_worth_sharing(queued) {
+        let index = parked.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % count);
+        let me = &self.workers[index];
+        let queued = me.queue.push(task);
+        // If it was not parked it may have parked since; its last look takes the queue's lock after it set `parked`, so either it
+        // sees the task or this sees that it is parked.
+        if parked.is_some() || me.claim() {
+            me.parker.unpark();
+        } else if me.is_worth_sharing(queued) {
             self.wake_one();
         }
+        // A worker that was claimed may have left before the push, when the pool was closed in between.
         if self.closed.load(Ordering::SeqCst) {
-            self.finish(index);
-        }
-    }
-
-    /// Runs what is left in a queue whose worker may be gone: services that were killed before the pool was closed, and
-    /// that whoever woke them comes to schedule only now. A turn is all that they need to end.
-    fn finish(&self, index: usize) {
-        let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
-        while let Some(task) = self.workers[index].queue.pop() {
-            drop(task.run(&mut tools));
+            self.finish(index, || me.queue.pop());
         }
     }
 
@@ -348,14 +328,6 @@ impl Pool {
             self.workers[index].queue.append(&mut loot);
         }
         first
-    }
-
-    /// Drops what is queued. For after the workers are gone: queued services would keep the pool alive, and it them.
-    pub(crate) fn clear(&self) {
-        for worker in &self.workers {
-            let left = worker.queue.clear();
-            drop(left);
-        }
     }
 }
 

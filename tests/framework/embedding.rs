@@ -1,5 +1,6 @@
 //! A `Million` inside other programs: many, dropped anywhere, on a borrowed runtime.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use million::framework::{Cx, Handler, Message, Million, Service};
@@ -126,6 +127,29 @@ fn a_blocking_form_in_a_handler_panics_with_what_to_do() {
     let million = million(1);
     let service = million.spawn(Recorder::default());
     assert!(service.blocking_call(Block).is_err());
+    let reason = run(&million, service.closed());
+    assert!(
+        reason.to_string().contains("await the async form"),
+        "{reason}"
+    );
+}
+
+struct BlockOn(Arc<Million>);
+impl Message for BlockOn {
+    type Reply = ();
+}
+impl Handler<BlockOn> for Recorder {
+    async fn handle(cx: &Cx<Self>, message: BlockOn) {
+        let me = cx.handle();
+        let _ = message.0.block_on(async { me.call(Note(1)).await });
+    }
+}
+
+#[test]
+fn block_on_in_a_handler_panics_with_what_to_do() {
+    let million = Arc::new(million(1));
+    let service = million.spawn(Recorder::default());
+    service.try_send(BlockOn(million.clone())).unwrap();
     let reason = run(&million, service.closed());
     assert!(
         reason.to_string().contains("await the async form"),

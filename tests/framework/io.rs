@@ -141,3 +141,34 @@ fn tokio_timers_and_sockets_work_in_handlers() {
     let worker = million.spawn(Worker);
     assert_eq!(worker.blocking_call(TokioInHandler), Ok(true));
 }
+
+/// Rests on the thread that does the IO.
+struct Nap;
+impl Message for Nap {
+    type Reply = ();
+}
+impl Handler<Nap> for Worker {
+    async fn handle(cx: &Cx<Self>, _: Nap) {
+        cx.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn what_blocks_the_io_runtime_is_refused_and_what_may_block_there_is_not() {
+    let million = million(1);
+    let worker = million.spawn(Worker);
+    run(&million, async {
+        let asks = worker.clone();
+        let failed = million.io(async move { asks.blocking_call(Nap) }).await;
+        assert!(matches!(&failed, Err(IoError::Panicked(_))), "{failed:?}");
+
+        let asks = worker.clone();
+        let may = tokio::task::spawn_blocking(move || asks.blocking_call(Nap));
+        assert_eq!(may.await.unwrap(), Ok(()));
+
+        let asks = worker.clone();
+        let may =
+            million.io(async move { tokio::task::block_in_place(|| asks.blocking_call(Nap)) });
+        assert_eq!(may.await.unwrap(), Ok(()));
+    });
+}

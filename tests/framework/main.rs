@@ -9,6 +9,7 @@ mod calls;
 mod coalescing;
 mod dedicated;
 mod dedicated_threads;
+mod destructors;
 mod deterministic;
 mod deterministic_life;
 mod embedding;

@@ -179,27 +179,3 @@ fn a_panicking_destructor_of_a_message_that_comes_too_late_leaves_the_timers_alo
         }
     });
 }
-
-#[test]
-fn a_panicking_destructor_harms_nobody_else() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
-    }
-    struct Armed(#[allow(dead_code, reason = "its drop is what counts")] Bomb);
-    impl Service for Armed {}
-
-    let million = million(1);
-    let armed = million.spawn(Armed(Bomb));
-    let other = million.spawn(Fragile::new());
-    run(&million, async {
-        assert_eq!(armed.stop().await, ExitReason::Stopped);
-        let alive = other.call(Work {
-            wait: true,
-            fail: false,
-        });
-        assert_eq!(alive.await, Ok(1));
-    });
-}

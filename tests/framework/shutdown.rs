@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use million::framework::{Cx, ExitReason, Handle, Handler, Message, Options, Service};
+use million::framework::{
+    Cx, ExitReason, Handle, Handler, Message, Million, Options, Restart, Service,
+};
 
 use crate::support::{LIMIT, Note, Pass, Recorder, gate, million, run};
 
@@ -95,6 +97,47 @@ fn at_the_deadline_the_rest_is_killed_and_counted() {
     assert_eq!(service.exit_reason(), Some(ExitReason::Killed));
 }
 
+#[test]
+fn services_that_do_not_end_take_no_time_each() {
+    const SERVICES: usize = 2000;
+    const DEADLINE: Duration = Duration::from_millis(100);
+    let million = Million::deterministic(1);
+    for number in 0..SERVICES as u32 {
+        let service = million.spawn(Recorder::default());
+        let gate = gate();
+        service.try_send(Pass { number, gate }).unwrap();
+    }
+    let begun = million.now();
+    let report = million.blocking_shutdown(DEADLINE);
+    let took = million.now() - begun;
+    assert!(took < 2 * DEADLINE, "{took:?}");
+    assert_eq!(
+        (report.killed, report.dropped_handlers),
+        (SERVICES, SERVICES)
+    );
+}
+
+struct Fails;
+impl Service for Fails {
+    async fn on_stop(_: &Cx<Self>) {
+        panic!("the disk is full");
+    }
+}
+
+#[test]
+fn what_fails_while_it_ends_has_not_ended_in_order() {
+    let million = million(2);
+    let fails = million.spawn(Fails);
+    million.spawn(Recorder::default());
+    let killed = million.spawn(Recorder::default());
+    run(&million, killed.kill());
+    let report = million.blocking_shutdown(LIMIT);
+    assert_eq!((report.stopped, report.failed, report.killed), (1, 1, 0));
+    assert!(!report.is_clean(), "{report:?}");
+    let expected = ExitReason::Panicked("the disk is full".to_owned());
+    assert_eq!(fails.exit_reason(), Some(expected));
+}
+
 struct Stubborn;
 impl Service for Stubborn {}
 struct Block(std::sync::mpsc::Receiver<()>, Arc<tokio::sync::Semaphore>);
@@ -120,6 +163,8 @@ fn a_handler_that_blocks_its_worker_is_named() {
     });
     let report = million.blocking_shutdown(Duration::from_millis(50));
     assert_eq!(report.stuck.len(), 1);
+    let ended = report.stopped + report.killed + report.failed;
+    assert_eq!(ended, 0, "it has not ended: {report:?}");
     assert!(report.stuck[0].contains("Stubborn"), "{report:?}");
     go.send(()).unwrap();
 }
@@ -133,6 +178,33 @@ fn nothing_starts_after_the_shutdown() {
     assert!(late.is_closed());
     let again = million.blocking_shutdown(LIMIT);
     assert!(again.is_clean());
+}
+
+/// Owns something that only one can have.
+struct Owner(#[expect(dead_code, reason = "only its count of references is looked at")] Arc<()>);
+impl Service for Owner {}
+
+#[test]
+fn what_never_starts_keeps_nothing() {
+    let million = million(1);
+    million.blocking_shutdown(LIMIT);
+    let port = Arc::new(());
+    let late = million.spawn(Owner(port.clone()));
+    assert_eq!(
+        futures::executor::block_on(late.closed()),
+        ExitReason::NeverStarted
+    );
+    assert_eq!(Arc::strong_count(&port), 1);
+    let factory = {
+        let port = port.clone();
+        move || Owner(port.clone())
+    };
+    let late = million.supervise(factory, Restart::new());
+    assert_eq!(
+        futures::executor::block_on(late.closed()),
+        ExitReason::NeverStarted
+    );
+    assert_eq!(Arc::strong_count(&port), 1);
 }
 
 #[test]

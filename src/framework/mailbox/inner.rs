@@ -152,17 +152,17 @@ impl<E, R> Inner<E, R> {
     }
 
     /// Those who wait for room, to hear that there will be none.
-    pub(super) fn everyone_in_line(&self) -> Vec<Waker> {
+    pub(super) fn dismiss_line(&mut self) -> Vec<Waker> {
         self.waiting
-            .as_ref()
-            .map_or_else(Vec::new, |line| line.everyone())
+            .as_mut()
+            .map_or_else(Vec::new, |line| line.dismiss())
     }
 
-    pub(super) fn leave(&mut self, place: Place) {
-        if let Some(line) = self.waiting.as_mut() {
-            line.leave(place);
-        }
+    /// A sender leaves the line. Returns its waker, for dropping outside the lock.
+    pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
+        let left = self.waiting.as_mut().and_then(|line| line.leave(place));
         self.forget_line_if_empty();
+        left
     }
 
     pub(super) fn forget_line_if_empty(&mut self) {
