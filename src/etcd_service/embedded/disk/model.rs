@@ -18,11 +18,12 @@ use super::log_file::{self, LogFile};
 use super::recovery;
 use super::rewrite::{Capture, write as write_anew};
 use crate::etcd_service::embedded::error::EmbeddedError;
-use crate::etcd_service::embedded::options::EmbeddedOptions;
+use crate::etcd_service::embedded::options::{EmbeddedOptions, MAX_TXN_OPS};
 use crate::etcd_service::embedded::refusal::Refusal;
 use crate::etcd_service::embedded::store::Store;
 
 #[derive(Clone, Debug)]
+use crate::etcd_service::embedded::txn::Checked;
 enum Op {
     /// A key, the length of its value, and a lease, which may be none or one that is not there.
     Put(u8, u8, i64),
@@ -88,7 +89,8 @@ fn apply(store: &mut Store, op: &Op) -> Result<(), Refusal> {
                 success: success.into(),
                 ..PbTxnRequest::default()
             };
-            store.txn(request).map(drop)
+            let checked = Checked::new(request, MAX_TXN_OPS)?;
+            store.txn(checked).map(drop)
         }
         Op::Grant(id) => store.grant(id, 60 + id, Duration::ZERO).map(drop),
         Op::Revoke(id) => store.revoke(id),
