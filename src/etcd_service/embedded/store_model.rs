@@ -329,6 +329,15 @@ proptest! {
             _ => prop_assert!(model.changes.is_empty()),
         }
 
+        // A key knows of itself what the log does.
+        for (key, start) in (b'a'..b'g').flat_map(|key| (-1..=model.revision() + 1).map(move |start| (key, start))) {
+            let logged = store.keyspace().log_from(start).filter(|record| record.key == [key]);
+            match store.keyspace().versions_from(&[key], start) {
+                Some(own) => prop_assert_eq!(own.collect::<Vec<_>>(), logged.collect::<Vec<_>>()),
+                None => prop_assert!(start <= model.compacted),
+            }
+        }
+
         for start in 1..=model.revision() {
             let expected = if start < model.compacted {
                 Err(model.compacted)
