@@ -21,7 +21,7 @@ use super::wire::{Call, Stream, StreamCall, Wire};
 /// A field of an answer with its step, and what the server said.
 pub(crate) type Note = (String, String);
 
-/// Far longer than a key takes to come or to go: the shortest lease is of one second.
+/// Far longer than a key takes to come or to go: the leases that end here are of a few seconds.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Between two looks.

@@ -6,10 +6,6 @@ use super::script::Script;
 use super::support::real_etcd::{EtcdVersion, RealEtcd};
 use super::wire::Wire;
 
-/// The shortest lease of a real etcd follows its election time-out, one and a half times: two seconds by default. With
-/// 600 ms it is one second, which is the embedded server's: there is no election to wait for in it.
-const SETTINGS: &[&str] = &["--heartbeat-interval", "100", "--election-timeout", "600"];
-
 pub(crate) struct Servers {
     embedded: EmbeddedEtcd,
     old: RealEtcd,
@@ -22,8 +18,7 @@ impl Servers {
         let real = |version| {
             tokio::task::spawn_blocking(move || {
                 let quota = quota.to_string();
-                let settings = [SETTINGS, &["--quota-backend-bytes", &quota]].concat();
-                RealEtcd::start_version(version, &settings)
+                RealEtcd::start_version(version, &["--quota-backend-bytes", &quota])
             })
         };
         let options = EmbeddedOptions::default().quota_bytes(quota);

@@ -6,8 +6,11 @@ use etcd_client::{Client, EventType, LeaseGrantOptions, PutOptions, WatchOptions
 
 use super::{in_time, refusal, serve};
 
-/// Well within the shortest time to live, 1 s.
-const KEEP_ALIVE: Duration = Duration::from_millis(200);
+/// Seconds of a lease whose end is waited for: a machine that stands still for a while must not see it end before its keys are put.
+const TTL: i64 = 5;
+
+/// Well within it.
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 async fn put_leased(client: &mut Client, key: &str, lease: i64) {
     let leased = PutOptions::new().with_lease(lease);
@@ -24,15 +27,14 @@ async fn a_lease_that_expires_deletes_its_keys_in_one_revision() {
         .watch("k", Some(all))
         .await
         .expect("it can be watched");
+    client.put("k4", "stays", None).await.expect("it fits");
     let lease = client
-        .lease_grant(1, None)
+        .lease_grant(TTL, None)
         .await
         .expect("a lease is granted");
-    assert_eq!(lease.ttl(), 1);
     for key in ["k3", "k1", "k2"] {
         put_leased(&mut client, key, lease.id()).await;
     }
-    client.put("k4", "stays", None).await.expect("it fits");
     let created = in_time(stream.message()).await.expect("the stream goes on");
     assert!(created.expect("the stream goes on").created());
     let expired = in_time(stream.message()).await.expect("the stream goes on");
@@ -68,12 +70,12 @@ async fn a_lease_that_is_kept_alive_outlives_one_that_is_not() {
     let (_etcd, mut client) = serve().await;
     let options = LeaseGrantOptions::new().with_id(7);
     client
-        .lease_grant(1, Some(options))
+        .lease_grant(TTL, Some(options))
         .await
         .expect("a lease is granted");
     put_leased(&mut client, "kept", 7).await;
     let other = client
-        .lease_grant(3, None)
+        .lease_grant(TTL + 2, None)
         .await
         .expect("a lease is granted")
         .id();
@@ -87,7 +89,7 @@ async fn a_lease_that_is_kept_alive_outlives_one_that_is_not() {
             interval.tick().await;
             keeper.keep_alive().await.expect("the stream is open");
             let answer = kept.message().await.expect("the stream goes on");
-            assert_eq!(answer.expect("the stream goes on").ttl(), 1);
+            assert_eq!(answer.expect("the stream goes on").ttl(), TTL);
         }
     };
     let left_is_gone = async {
@@ -127,7 +129,7 @@ async fn many_leases_that_end_together_all_end() {
         .expect("it can be watched");
     for n in 0..LEASES {
         let lease = client
-            .lease_grant(1, None)
+            .lease_grant(TTL, None)
             .await
             .expect("a lease is granted")
             .id();

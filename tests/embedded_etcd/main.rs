@@ -5,7 +5,7 @@
 //! - `locking`, `electing`: the lock and election services through their clients, against both.
 //! - `watching`, `leasing`: what is about time and load.
 //! - `ctl`: `etcdctl` as an operator uses it.
-//! - `wire`: what a client may do to a connection.
+//! - `wire`, `raw`: what a client may do to a connection, and one over HTTP/2 itself.
 //! - `lifecycle`: start, stop, drop, and what goes wrong at a start.
 #![allow(
     clippy::disallowed_methods,
@@ -20,6 +20,7 @@ mod electing;
 mod leasing;
 mod lifecycle;
 mod locking;
+mod raw;
 mod watching;
 mod wire;
 

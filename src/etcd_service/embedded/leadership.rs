@@ -62,7 +62,8 @@ impl Leadership {
                 continue;
             };
             match follows.changes.read() {
-                Delivery::Nothing => {}
+                // Many pieces may be like that, and others want the thread and the store too.
+                Delivery::Nothing => tokio::task::yield_now().await,
                 Delivery::Idle => tokio::select! {
                     biased;
                     () = self.shared.stopping.cancelled() => return Err(Refusal::Stopped.into()),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 
-/// The shortest time to live, in seconds: a shorter one is raised to this. etcd's own follows its election time-out,
-/// two seconds by default; there is no election here, so only the unit bounds it.
-const MIN_TTL: i64 = 1;
+/// The shortest time to live, in seconds: a shorter one is raised to this. It is that of an etcd with its default settings, one and a
+/// half of its election time-outs in whole seconds.
+const MIN_TTL: i64 = 2;
 
 /// The longest time to live, in seconds: etcd's own.
 const MAX_TTL: i64 = 9_000_000_000;

@@ -21,7 +21,9 @@
 //!   again. With one, what was acknowledged is there after `kill -9`, and with fsync (the default) after a power failure too.
 //! - **Memory is bounded** by the live keys (a quota), the history (a number of revisions and of bytes, beyond which the
 //!   oldest is compacted by itself, see [`EmbeddedOptions`]) and a few words for each lease and watch. A slow watcher
-//!   holds a cursor, not a queue; one that the compaction overtakes is canceled with the compacted revision, as etcd does.
+//!   holds a cursor, not a queue; one that the compaction overtakes is canceled with the compacted revision, as etcd does. An answer takes
+//!   what it tells for as long as it is sent, and as in etcd only its question bounds it: a client may ask for everything, and
+//!   in one transaction many times.
 //! - **Order**: a watch gets every event of its keys once, in the order of revisions; the events of one revision are
 //!   split over responses only if the client asked for fragments.
 //! - **Shutdown**: [`EmbeddedEtcd::stop`] ends open streams with `UNAVAILABLE` and waits, with a bound, for requests in

@@ -17,6 +17,9 @@ pub(super) const MAX_TXN_OPS: usize = 128;
 /// largest request plus 512 KiB for what gRPC adds.
 pub(super) const FRAGMENT_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
+/// The longest interval: the clock of a server that runs for some years does not end within it.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How much an [`EmbeddedEtcd`](super::EmbeddedEtcd) may hold, where it keeps it, and how often it reports progress.
 ///
 /// ```
@@ -130,7 +133,7 @@ impl EmbeddedOptions {
     }
 
     /// How often a watch that asked for it (`progress_notify`) hears of the current revision while nothing happens to its keys.
-    /// At least 1 ms.
+    /// At least 1 ms and at most a year, which stands for never.
     ///
     /// ```
     /// # use million::etcd_service::embedded::EmbeddedOptions;
@@ -138,7 +141,7 @@ impl EmbeddedOptions {
     /// let options = EmbeddedOptions::default().progress_interval(Duration::from_secs(5));
     /// ```
     pub fn progress_interval(mut self, interval: Duration) -> Self {
-        self.progress_interval = interval.max(Duration::from_millis(1));
+        self.progress_interval = interval.clamp(Duration::from_millis(1), YEAR);
         self
     }
 }

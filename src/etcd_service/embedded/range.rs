@@ -84,9 +84,10 @@ pub(super) fn run(keyspace: &Keyspace, request: PbRangeRequest) -> Result<RangeA
         || request.min_create_revision != 0
         || request.max_create_revision != 0;
 
-    // One more than the limit tells whether there are more. A sort or a filter needs all of them first.
-    let sorted = order.is_some_and(|order| order != SortOrder::None || target != SortTarget::Key);
-    let fetch = if limit == 0 || filtered || sorted {
+    // One more than the limit tells whether there are more. An order or a filter needs all of them first; as in etcd a target
+    // without an order does not, so it sorts what the limit left of the keys.
+    let ordered = order != Some(SortOrder::None);
+    let fetch = if limit == 0 || filtered || ordered {
         usize::MAX
     } else {
         limit.saturating_add(1)

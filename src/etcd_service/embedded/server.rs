@@ -79,7 +79,7 @@ pub async fn start(listen: SocketAddr) -> Result<EmbeddedEtcd, EmbeddedError> {
 /// uses it ([`EmbeddedError::DataDirInUse`]), or its file cannot be read ([`EmbeddedError::ForeignData`],
 /// [`EmbeddedError::DamagedData`]).
 ///
-/// If the returned future is dropped before it is done, nothing listens and the folder is free.
+/// If the returned future is dropped before it is done, nothing listens, and a moment later the folder is free.
 pub async fn start_with(
     listen: SocketAddr,
     options: EmbeddedOptions,

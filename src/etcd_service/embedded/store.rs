@@ -6,18 +6,16 @@ mod replay;
 
 use std::sync::Arc;
 
-use etcd_client::proto::{
-    PbCompactionRequest, PbDeleteRequest, PbPutRequest, PbRangeRequest, PbTxnRequest,
-};
+use etcd_client::proto::{PbCompactionRequest, PbDeleteRequest, PbPutRequest, PbRangeRequest};
 
 use super::answer::{DeleteAnswer, PutAnswer, RangeAnswer, TxnAnswer};
 use super::disk::Journal;
 use super::keyspace::{Keyspace, Record};
 use super::lease::Leases;
-use super::options::{EmbeddedOptions, MAX_TXN_OPS};
+use super::options::EmbeddedOptions;
 use super::range::{self, KeyRange};
 use super::refusal::Refusal;
-use super::txn;
+use super::txn::{self, Checked};
 use super::watch::{Delivery, StreamId, WatchRefusal, WatchSpec, Watchers};
 
 /// The lease of what has none.
@@ -71,7 +69,8 @@ impl Store {
         check_put(&request)?;
         self.admit()?;
         self.check_space()?;
-        self.check_put_now(&request)?;
+        self.check_lease(&request)?;
+        self.check_present(&request)?;
         let answer = self.write_put(request);
         self.commit(NO_LEASE);
         Ok(answer)
@@ -85,10 +84,9 @@ impl Store {
         Ok(answer)
     }
 
-    pub(super) fn txn(&mut self, request: PbTxnRequest) -> Result<TxnAnswer, Refusal> {
-        txn::check(&request, MAX_TXN_OPS)?;
+    pub(super) fn txn(&mut self, request: Checked) -> Result<TxnAnswer, Refusal> {
         self.admit()?;
-        if txn::may_put(&request) {
+        if request.may_put() {
             self.check_space()?;
         }
         let answer = txn::run(self, request)?;
@@ -139,11 +137,16 @@ impl Store {
         self.watchers.take_woken()
     }
 
-    /// Refuses a put that the present state does not allow.
-    pub(super) fn check_put_now(&self, request: &PbPutRequest) -> Result<(), Refusal> {
-        if request.lease != 0 && !self.leases.contains(request.lease) {
+    /// Refuses a put under a lease that is not there.
+    pub(super) fn check_lease(&self, request: &PbPutRequest) -> Result<(), Refusal> {
+        if request.lease != NO_LEASE && !self.leases.contains(request.lease) {
             return Err(Refusal::LeaseNotFound);
         }
+        Ok(())
+    }
+
+    /// Refuses a put that keeps something of a key that is not there.
+    pub(super) fn check_present(&self, request: &PbPutRequest) -> Result<(), Refusal> {
         let keeps = request.ignore_value || request.ignore_lease;
         if keeps && self.keyspace.live(&request.key).is_none() {
             return Err(Refusal::KeyNotFound);
@@ -256,7 +259,7 @@ pub(super) fn check_delete(request: &PbDeleteRequest) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use etcd_client::proto::{PbTxnOpRequest, PbTxnRequestOp};
+    use etcd_client::proto::{PbTxnOpRequest, PbTxnRequest, PbTxnRequestOp};
 
     use super::*;
 
@@ -292,7 +295,8 @@ mod tests {
                 success: vec![op(b'a'), op(b'b')],
                 ..PbTxnRequest::default()
             };
-            store.txn(request).expect("it is a fine transaction");
+            let checked = Checked::new(request, 2).expect("it is a fine transaction");
+            store.txn(checked).expect("it is a fine transaction");
         }
         let stream = store.open_stream();
         let all = watch_of(0, KeyRange::From(vec![0]), 1);

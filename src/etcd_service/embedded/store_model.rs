@@ -9,10 +9,11 @@ use etcd_client::proto::{
 use etcd_client::{CompareOp, SortOrder};
 use proptest::prelude::*;
 
-use super::options::EmbeddedOptions;
+use super::options::{EmbeddedOptions, MAX_TXN_OPS};
 use super::range::KeyRange;
 use super::refusal::Refusal;
 use super::store::Store;
+use super::txn::Checked;
 use super::watch::{Delivery, WatchSpec};
 
 type Keys = BTreeMap<Vec<u8>, PbKeyValue>;
@@ -183,7 +184,10 @@ fn apply(store: &mut Store, op: &Op) -> Result<(), Refusal> {
     match op {
         Op::Put(key, value) => store.put(put_request(*key, *value)).map(drop),
         Op::Delete(from, to) => store.delete(delete_request(*from, *to)).map(drop),
-        Op::Txn(..) => store.txn(txn_request(op)).map(drop),
+        Op::Txn(..) => {
+            let checked = Checked::new(txn_request(op), MAX_TXN_OPS)?;
+            store.txn(checked).map(drop)
+        }
         Op::Compact(back) => {
             let request = PbCompactionRequest {
                 revision: store.revision() - i64::from(*back),
@@ -323,6 +327,15 @@ proptest! {
             }
             Delivery::Events { events, .. } => prop_assert_eq!(events.len(), model.changes.len()),
             _ => prop_assert!(model.changes.is_empty()),
+        }
+
+        // A key knows of itself what the log does.
+        for (key, start) in (b'a'..b'g').flat_map(|key| (-1..=model.revision() + 1).map(move |start| (key, start))) {
+            let logged = store.keyspace().log_from(start).filter(|record| record.key == [key]);
+            match store.keyspace().versions_from(&[key], start) {
+                Some(own) => prop_assert_eq!(own.collect::<Vec<_>>(), logged.collect::<Vec<_>>()),
+                None => prop_assert!(start <= model.compacted),
+            }
         }
 
         for start in 1..=model.revision() {

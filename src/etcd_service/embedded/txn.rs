@@ -3,7 +3,9 @@
 //! As in etcd all comparisons, also those of nested transactions, look at the store as it was before the transaction, and
 //! everything that could fail is checked before the first write: a transaction is done as a whole or not at all.
 
-use std::collections::HashSet;
+mod writes;
+
+use std::cmp::Ordering;
 
 use etcd_client::CompareOp;
 use etcd_client::proto::{
@@ -17,16 +19,30 @@ use super::range::{self, KeyRange};
 use super::refusal::Refusal;
 use super::store::{self, Store};
 
+/// A transaction in which nothing is wrong that could be told without the store: that takes time, and must not hold up others.
+#[derive(Debug)]
+pub(super) struct Checked(PbTxnRequest);
+
+impl Checked {
+    /// Refuses what no state of the store could answer.
+    pub(super) fn new(request: PbTxnRequest, max_ops: usize) -> Result<Self, Refusal> {
+        check(&request, max_ops)?;
+        Ok(Self(request))
+    }
+
+    /// Whether any branch of it puts something.
+    pub(super) fn may_put(&self) -> bool {
+        may_put(&self.0)
+    }
+}
+
 /// Refuses what no state of the store could answer.
 pub(super) fn check(request: &PbTxnRequest, max_ops: usize) -> Result<(), Refusal> {
     check_shape(request, max_ops)?;
-    check_writes(&request.success)?;
-    check_writes(&request.failure)?;
-    Ok(())
+    writes::check(request)
 }
 
-/// Whether any branch of it puts something.
-pub(super) fn may_put(request: &PbTxnRequest) -> bool {
+fn may_put(request: &PbTxnRequest) -> bool {
     request
         .success
         .iter()
@@ -38,10 +54,13 @@ pub(super) fn may_put(request: &PbTxnRequest) -> bool {
         })
 }
 
-/// Runs a transaction that [`check`] let pass. What it writes is not yet committed.
-pub(super) fn run(store: &mut Store, request: PbTxnRequest) -> Result<TxnAnswer, Refusal> {
+/// Runs a transaction. What it writes is not yet committed.
+pub(super) fn run(store: &mut Store, request: Checked) -> Result<TxnAnswer, Refusal> {
+    let Checked(request) = request;
     let plan = Plan::new(store.keyspace(), &request);
-    plan.check(store, &request)?;
+    // As in etcd all puts before all reads, whatever their order.
+    plan.check(&request, &|op| check_put(store, op))?;
+    plan.check(&request, &|op| check_read(store, op))?;
     plan.run(store, request)
 }
 
@@ -67,57 +86,6 @@ fn check_shape(request: &PbTxnRequest, max_ops: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The keys that a branch puts and the ranges that it deletes. A key may not be put twice, nor put and deleted.
-#[derive(Default)]
-struct Writes<'a> {
-    puts: HashSet<&'a [u8]>,
-    deletes: Vec<KeyRange>,
-}
-
-impl<'a> Writes<'a> {
-    fn put(&mut self, key: &'a [u8]) -> Result<(), Refusal> {
-        let deleted = self.deletes.iter().any(|range| range.contains(key));
-        if deleted || !self.puts.insert(key) {
-            return Err(Refusal::DuplicateKey);
-        }
-        Ok(())
-    }
-}
-
-fn check_writes(ops: &[PbTxnRequestOp]) -> Result<Writes<'_>, Refusal> {
-    let mut writes = Writes::default();
-    for op in ops {
-        if let Some(PbTxnOpRequest::RequestDeleteRange(request)) = &op.request {
-            let (key, end) = (request.key.clone(), request.range_end.clone());
-            writes.deletes.push(if end.is_empty() {
-                KeyRange::Single(key)
-            } else {
-                // etcd takes the ends literally here, so "from this key on" (a zero byte) holds no key and forbids no put.
-                KeyRange::Between(key, end)
-            });
-        }
-    }
-    for op in ops {
-        if let Some(PbTxnOpRequest::RequestTxn(nested)) = &op.request {
-            let success = check_writes(&nested.success)?;
-            let failure = check_writes(&nested.failure)?;
-            // Only one branch runs, so both may put the same key.
-            let either: HashSet<_> = success.puts.union(&failure.puts).copied().collect();
-            for key in either {
-                writes.put(key)?;
-            }
-            writes.deletes.extend(success.deletes);
-            writes.deletes.extend(failure.deletes);
-        }
-    }
-    for op in ops {
-        if let Some(PbTxnOpRequest::RequestPut(request)) = &op.request {
-            writes.put(&request.key)?;
-        }
-    }
-    Ok(writes)
-}
-
 /// Which branch is taken, and which by the nested transactions of that branch, in order.
 struct Plan {
     succeeded: bool,
@@ -140,20 +108,22 @@ impl Plan {
         Self { succeeded, nested }
     }
 
-    fn check(&self, store: &Store, request: &PbTxnRequest) -> Result<(), Refusal> {
+    /// Checks the operations that will be done, in order.
+    fn check(
+        &self,
+        request: &PbTxnRequest,
+        check: &impl Fn(&PbTxnOpRequest) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let mut nested = self.nested.iter();
         for op in taken(request, self.succeeded) {
             match &op.request {
-                Some(PbTxnOpRequest::RequestRange(request)) => {
-                    store.keyspace().readable(request.revision)?;
-                }
-                Some(PbTxnOpRequest::RequestPut(request)) => store.check_put_now(request)?,
                 Some(PbTxnOpRequest::RequestTxn(request)) => {
                     if let Some(plan) = nested.next() {
-                        plan.check(store, request)?;
+                        plan.check(request, check)?;
                     }
                 }
-                Some(PbTxnOpRequest::RequestDeleteRange(_)) | None => {}
+                Some(op) => check(op)?,
+                None => {}
             }
         }
         Ok(())
@@ -202,6 +172,29 @@ fn taken(request: &PbTxnRequest, succeeded: bool) -> &[PbTxnRequestOp] {
     }
 }
 
+/// Refuses a put that the present state does not allow; in etcd's order, which is another one than that of a plain put.
+fn check_put(store: &Store, op: &PbTxnOpRequest) -> Result<(), Refusal> {
+    match op {
+        PbTxnOpRequest::RequestPut(request) => store
+            .check_present(request)
+            .and_then(|()| store.check_lease(request)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a read of a revision that is not there. In a transaction, unlike elsewhere, one below 0 is compared with the compacted
+/// one too, which is -1 before the first compaction.
+fn check_read(store: &Store, op: &PbTxnOpRequest) -> Result<(), Refusal> {
+    let PbTxnOpRequest::RequestRange(request) = op else {
+        return Ok(());
+    };
+    let keyspace = store.keyspace();
+    if request.revision < 0 && request.revision < keyspace.compacted() {
+        return Err(Refusal::Compacted);
+    }
+    keyspace.readable(request.revision).map(drop)
+}
+
 /// Whether a comparison holds for every key of its range; a key that is not there has all numbers 0 and no value.
 fn holds(keyspace: &Keyspace, compare: &PbCompare) -> bool {
     let keys = KeyRange::new(compare.key.clone(), compare.range_end.clone());
@@ -216,24 +209,24 @@ fn holds(keyspace: &Keyspace, compare: &PbCompare) -> bool {
 }
 
 fn holds_for(compare: &PbCompare, record: &PbKeyValue) -> bool {
-    let Ok(target) = PbCompareTarget::try_from(compare.target) else {
-        return true;
-    };
     let union = compare.target_union.as_ref();
-    // As etcd does, what is compared to a union of another kind is compared to 0 or to nothing.
-    let ordering = match (target, union) {
-        (PbCompareTarget::Value, Some(PbTargetUnion::Value(value))) => record.value.cmp(value),
-        (PbCompareTarget::Value, _) => record.value.as_slice().cmp(&[]),
-        (PbCompareTarget::Version, Some(PbTargetUnion::Version(n))) => record.version.cmp(n),
-        (PbCompareTarget::Version, _) => record.version.cmp(&0),
-        (PbCompareTarget::Create, Some(PbTargetUnion::CreateRevision(n))) => {
+    // As etcd does, what is compared to a union of another kind is compared to 0 or to nothing, and a field that is none to itself.
+    let ordering = match (PbCompareTarget::try_from(compare.target), union) {
+        (Err(_), _) => Ordering::Equal,
+        (Ok(PbCompareTarget::Value), Some(PbTargetUnion::Value(value))) => record.value.cmp(value),
+        (Ok(PbCompareTarget::Value), _) => record.value.as_slice().cmp(&[]),
+        (Ok(PbCompareTarget::Version), Some(PbTargetUnion::Version(n))) => record.version.cmp(n),
+        (Ok(PbCompareTarget::Version), _) => record.version.cmp(&0),
+        (Ok(PbCompareTarget::Create), Some(PbTargetUnion::CreateRevision(n))) => {
             record.create_revision.cmp(n)
         }
-        (PbCompareTarget::Create, _) => record.create_revision.cmp(&0),
-        (PbCompareTarget::Mod, Some(PbTargetUnion::ModRevision(n))) => record.mod_revision.cmp(n),
-        (PbCompareTarget::Mod, _) => record.mod_revision.cmp(&0),
-        (PbCompareTarget::Lease, Some(PbTargetUnion::Lease(n))) => record.lease.cmp(n),
-        (PbCompareTarget::Lease, _) => record.lease.cmp(&0),
+        (Ok(PbCompareTarget::Create), _) => record.create_revision.cmp(&0),
+        (Ok(PbCompareTarget::Mod), Some(PbTargetUnion::ModRevision(n))) => {
+            record.mod_revision.cmp(n)
+        }
+        (Ok(PbCompareTarget::Mod), _) => record.mod_revision.cmp(&0),
+        (Ok(PbCompareTarget::Lease), Some(PbTargetUnion::Lease(n))) => record.lease.cmp(n),
+        (Ok(PbCompareTarget::Lease), _) => record.lease.cmp(&0),
     };
     match CompareOp::try_from(compare.result) {
         Ok(CompareOp::Equal) => ordering.is_eq(),

@@ -9,7 +9,6 @@
 //! A watcher with nothing pending has seen all that concerns it, so changes of other keys cost it nothing, and a
 //! compaction cannot overtake it.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 
@@ -27,6 +26,9 @@ const DELIVERY_BYTES: usize = 1024 * 1024;
 
 /// Records looked at in one piece, so that one reader far behind does not hold the store from the writers for long.
 const DELIVERY_SCAN: usize = 10_000;
+
+/// So many records are looked through sooner than a key is looked up.
+const FEW_RECORDS: usize = 32;
 
 /// One gRPC watch stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,9 +82,9 @@ pub(super) enum Delivery {
 pub(super) struct Watchers {
     streams: Slab<Stream>,
     watchers: Slab<Watcher>,
-    /// Watchers of a single key.
+    /// Watchers of a single key. Each knows its place among them.
     single: HashMap<Vec<u8>, Vec<usize>>,
-    /// Watchers of more, by the start of their range.
+    /// Watchers of more, by the start of their range. Each knows its place among those that share it.
     ranges: BTreeMap<Vec<u8>, Vec<usize>>,
     /// Streams that have something to read since they were last taken.
     woken: Vec<StreamId>,
@@ -108,6 +110,8 @@ impl Stream {
 struct Watcher {
     stream: StreamId,
     spec: WatchSpec,
+    /// Where it stands among those of its key, or of its range's start.
+    place: usize,
     /// Events before this do not concern it.
     from: i64,
     /// The oldest revision that it has yet to read.
@@ -154,22 +158,23 @@ impl Watchers {
             0 => revision + 1,
             start => start.max(1),
         };
-        let keys = spec.keys.clone();
-        let slot = self.watchers.insert(Watcher {
+        let entry = self.watchers.vacant_entry();
+        let slot = entry.key();
+        let start = spec.keys.start().to_vec();
+        let beside = match &spec.keys {
+            KeyRange::Single(_) => self.single.entry(start).or_default(),
+            _ => self.ranges.entry(start).or_default(),
+        };
+        entry.insert(Watcher {
             stream,
             spec,
+            place: beside.len(),
             from,
             pending: None,
             heard: false,
         });
+        beside.push(slot);
         self.streams[stream.0].ids.insert(id, slot);
-        match keys {
-            KeyRange::Single(key) => self.single.entry(key).or_default().push(slot),
-            range => {
-                let start = range.start().to_vec();
-                self.ranges.entry(start).or_default().push(slot);
-            }
-        }
         if from <= revision {
             self.mark(slot, from);
         }
@@ -182,7 +187,9 @@ impl Watchers {
         let Some(slot) = owner.ids.remove(&id) else {
             return owner.compacted.remove(&id);
         };
-        owner.ready.retain(|ready| *ready != slot);
+        if self.watchers[slot].pending.is_some() {
+            owner.ready.retain(|ready| *ready != slot);
+        }
         self.forget(slot);
         true
     }
@@ -295,25 +302,45 @@ impl Watchers {
     /// Removes a watcher that its stream no longer names.
     fn forget(&mut self, slot: usize) {
         let watcher = self.watchers.remove(slot);
-        match watcher.spec.keys {
-            KeyRange::Single(key) => {
-                if let Entry::Occupied(mut slots) = self.single.entry(key) {
-                    slots.get_mut().retain(|other| *other != slot);
-                    if slots.get().is_empty() {
-                        slots.remove();
-                    }
-                }
-            }
-            range => {
-                if let Some(slots) = self.ranges.get_mut(range.start()) {
-                    slots.retain(|other| *other != slot);
-                    if slots.is_empty() {
-                        self.ranges.remove(range.start());
-                    }
-                }
+        let start = watcher.spec.keys.start();
+        let single = matches!(watcher.spec.keys, KeyRange::Single(_));
+        let beside = if single {
+            self.single.get_mut(start)
+        } else {
+            self.ranges.get_mut(start)
+        };
+        let Some(beside) = beside else {
+            return;
+        };
+        // The last takes its place: many may watch the same, and all may go at once.
+        beside.swap_remove(watcher.place);
+        if let Some(moved) = beside.get(watcher.place) {
+            self.watchers[*moved].place = watcher.place;
+        }
+        if beside.is_empty() {
+            if single {
+                self.single.remove(start);
+            } else {
+                self.ranges.remove(start);
             }
         }
     }
+}
+
+/// The records of `keys` from a revision on, and perhaps of others. A key knows its own, so a watcher of one need not look through
+/// those of all where there are many.
+fn changes<'a>(
+    keyspace: &'a Keyspace,
+    keys: &KeyRange,
+    from: i64,
+) -> impl Iterator<Item = &'a Record> {
+    let log = keyspace.log_from(from);
+    let own = match keys {
+        KeyRange::Single(key) if log.len() > FEW_RECORDS => keyspace.versions_from(key, from),
+        _ => None,
+    };
+    let log = own.is_none().then_some(log);
+    own.into_iter().flatten().chain(log.into_iter().flatten())
 }
 
 /// A piece of the log for one watcher, and the revision to go on from if there is more. Never splits a revision.
@@ -324,7 +351,7 @@ fn read(
 ) -> (Vec<(Record, Option<Record>)>, Option<i64>) {
     let mut events: Vec<(Record, Option<Record>)> = Vec::new();
     let (mut scanned, mut revisions, mut bytes, mut last) = (0, 0, 0, from - 1);
-    for record in keyspace.log_from(from) {
+    for record in changes(keyspace, &spec.keys, from) {
         if record.mod_revision != last {
             if scanned >= DELIVERY_SCAN
                 || revisions >= DELIVERY_REVISIONS

@@ -119,7 +119,12 @@ impl Session {
                     Some(request) => self.accept(request),
                     None => self.half_closed = true,
                 },
-                () = std::future::ready(()), if self.readable => self.read(),
+                () = std::future::ready(()), if self.readable => {
+                    if !self.read() {
+                        // Who is far behind may go through many of those, and others want the thread and the store too.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 () = self.watches.woken() => self.readable = true,
                 _ = self.report.tick(), if self.reports => self.report_progress(),
             }
@@ -201,7 +206,9 @@ impl Session {
         self.readable = true;
     }
 
-    fn read(&mut self) {
+    /// Reads a piece; false if nothing in it concerned anybody.
+    fn read(&mut self) -> bool {
+        let mut concerns = true;
         let (delivery, read_to) = self.shared.write(|store| {
             let delivery = store.deliver(self.watches.id());
             // Looking through the watchers is left out while nobody wants to know.
@@ -210,7 +217,7 @@ impl Session {
             (delivery, read_to)
         });
         match delivery {
-            Delivery::Nothing => {}
+            Delivery::Nothing => concerns = false,
             Delivery::Idle => self.readable = false,
             Delivery::Compacted { id, compacted } => self.out.push_back(PbWatchResponse {
                 header: Some(self.shared.header(0)),
@@ -245,6 +252,7 @@ impl Session {
             self.progress_asked.pop_front();
             self.push_progress(NO_WATCH, read_to);
         }
+        concerns
     }
 
     fn report_progress(&mut self) {
@@ -307,61 +315,4 @@ fn fragments(mut whole: PbWatchResponse, limit: usize) -> Vec<PbWatchResponse> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn response(sizes: &[usize]) -> PbWatchResponse {
-        let events = sizes.iter().map(|size| {
-            let record = etcd_client::proto::PbKeyValue {
-                value: vec![0; *size],
-                version: 1,
-                ..Default::default()
-            };
-            event((Record::new(record), None))
-        });
-        PbWatchResponse {
-            watch_id: 7,
-            events: events.collect(),
-            ..PbWatchResponse::default()
-        }
-    }
-
-    #[test]
-    fn a_small_response_stays_whole() {
-        let pieces = fragments(response(&[10, 10]), 1000);
-        assert_eq!(pieces.len(), 1);
-        assert!(!pieces[0].fragment);
-    }
-
-    #[test]
-    fn all_fragments_but_the_last_are_marked_and_none_is_lost() {
-        let pieces = fragments(response(&[600, 600, 600, 10]), 1000);
-        let marks: Vec<_> = pieces.iter().map(|piece| piece.fragment).collect();
-        let counts: Vec<_> = pieces.iter().map(|piece| piece.events.len()).collect();
-        assert_eq!(marks, [true, true, false]);
-        assert_eq!(counts, [1, 1, 2]);
-        assert!(pieces.iter().all(|piece| piece.watch_id == 7));
-    }
-
-    #[test]
-    fn a_fragment_stays_below_the_limit_to_the_byte() {
-        let whole = response(&[100, 100, 100]);
-        let limit = fragments(whole.clone(), 1)[0].encoded_len();
-        for (limit, counts) in [
-            (whole.encoded_len() + 1, vec![3]),
-            (whole.encoded_len(), vec![2, 1]),
-            (limit + 1, vec![1, 1, 1]),
-        ] {
-            let pieces = fragments(whole.clone(), limit);
-            let got: Vec<_> = pieces.iter().map(|piece| piece.events.len()).collect();
-            assert_eq!(got, counts, "limit {limit}");
-        }
-    }
-
-    #[test]
-    fn one_event_larger_than_the_limit_comes_whole() {
-        let pieces = fragments(response(&[5000]), 1000);
-        assert_eq!(pieces.len(), 1);
-        assert!(!pieces[0].fragment);
-    }
-}
+mod tests;

@@ -189,7 +189,16 @@ cases! {
     }
     a_field_that_is_none_of_etcd(s) {
         keys(s).await;
-        each(s, vec![PbCompare { target: 17, ..is_new("a") }]).await;
+        for target in [17, -1] {
+            for key in ["a", "none"] {
+                for operator in [Equal, NotEqual, Greater, Less] {
+                    let unknown = PbCompare { result: operator as i32, target, ..is_new(key) };
+                    each(s, vec![unknown]).await;
+                }
+            }
+            let neither = PbCompare { result: 17, target, ..is_new("a") };
+            each(s, ranged(vec![neither.clone(), PbCompare { result: NotEqual as i32, ..neither }], "b")).await;
+        }
     }
     an_operator_that_is_none_of_etcd(s) {
         keys(s).await;

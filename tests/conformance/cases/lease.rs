@@ -14,6 +14,9 @@ use crate::suite::cases;
 /// The longest time to live that etcd grants, in seconds.
 const MAX_TTL: i64 = 9_000_000_000;
 
+/// Seconds of a lease whose end is waited for: a busy machine must have put its keys on all three servers before.
+const SOON: i64 = 4;
+
 /// The time to live of a lease. What is left of it goes on, so it is told as 1 if it lies within what was granted.
 async fn time(script: &mut Script, id: i64) {
     script.ask_changing(time_to_live(id), still).await;
@@ -46,6 +49,13 @@ cases! {
     granted_for_less_than_no_time(s) {
         s.ask(grant(7, -5)).await;
     }
+    granted_for_a_second(s) {
+        s.ask(grant(7, 1)).await;
+        time(s, 7).await;
+        s.keep_alive(7).await;
+    }
+    granted_for_two_seconds(s) { s.ask(grant(7, 2)).await; }
+    granted_for_three_seconds(s) { s.ask(grant(7, 3)).await; }
     granted_for_the_longest_time(s) {
         s.ask(grant(7, MAX_TTL)).await;
         time(s, 7).await;
@@ -234,7 +244,7 @@ cases! {
     }
 
     expires(s) {
-        s.ask(grant(7, 1)).await;
+        s.ask(grant(7, SOON)).await;
         s.ask(put_leased("a", "1", 7)).await;
         s.gone("a").await;
         time(s, 7).await;
@@ -243,7 +253,7 @@ cases! {
         s.ask(put_leased("a", "1", 7)).await;
     }
     expires_with_its_keys_in_one_revision(s) {
-        s.ask(grant(7, 1)).await;
+        s.ask(grant(7, SOON)).await;
         let mut watch = s.watch(watch_request! {
             key: b"\0".to_vec(), range_end: ON.into(), prev_kv: true,
         }).await;
@@ -254,15 +264,15 @@ cases! {
         s.ask(put("d", "1")).await;
     }
     expires_without_keys(s) {
-        s.ask(grant(7, 1)).await;
-        s.ask(grant(8, 2)).await;
+        s.ask(grant(7, SOON)).await;
+        s.ask(grant(8, SOON + 2)).await;
         s.ask(put_leased("mark", "1", 8)).await;
         s.gone("mark").await;
         s.ask(PbLeaseLeasesRequest {}).await;
         s.ask(put("a", "1")).await;
     }
     expires_and_its_id_can_be_granted_again(s) {
-        s.ask(grant(7, 1)).await;
+        s.ask(grant(7, SOON)).await;
         s.ask(put_leased("a", "1", 7)).await;
         s.gone("a").await;
         s.ask(grant(7, 100)).await;

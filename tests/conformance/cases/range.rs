@@ -176,6 +176,21 @@ of_four_keys! { s:
     in_no_order_by_value_then_limited => PbRangeRequest {
         limit: 1, ..sorted(SortTarget::Value, SortOrder::None)
     };
+    in_no_order_by_value_then_limited_to_three => PbRangeRequest {
+        limit: 3, ..sorted(SortTarget::Value, SortOrder::None)
+    };
+    in_no_order_by_modification_then_limited => PbRangeRequest {
+        limit: 1, ..sorted(SortTarget::Mod, SortOrder::None)
+    };
+    in_no_order_by_version_then_limited_to_two => PbRangeRequest {
+        limit: 2, ..sorted(SortTarget::Version, SortOrder::None)
+    };
+    in_no_order_by_modification_filtered_then_limited => PbRangeRequest {
+        limit: 1, min_mod_revision: s.revision(3), ..sorted(SortTarget::Mod, SortOrder::None)
+    };
+    an_order_that_is_none_of_etcd_by_modification_limited => PbRangeRequest {
+        sort_order: 7, limit: 1, ..sorted(SortTarget::Mod, SortOrder::None)
+    };
 
     modified_at_least => PbRangeRequest { min_mod_revision: s.revision(4), ..all() };
     modified_at_most => PbRangeRequest { max_mod_revision: s.revision(4), ..all() };
@@ -225,4 +240,5 @@ of_four_keys! { s:
     as_of_the_far_future => PbRangeRequest { revision: i64::MAX, ..all() };
     as_of_the_future_of_nothing => PbRangeRequest { revision: s.revision(100), ..get("none") };
     as_of_a_revision_below_none => PbRangeRequest { revision: -1, ..all() };
+    as_of_a_revision_far_below_none => PbRangeRequest { revision: -100, ..all() };
 }

@@ -3,7 +3,8 @@
 use etcd_client::proto::{PbPutRequest, PbRangeRequest, PbTxnRequest, PbTxnRequestOp};
 
 use crate::requests::{
-    ON, all, between, delete, delete_between, get, grant, is_new, ops, put, put_leased, then, when,
+    ON, all, between, compact, delete, delete_between, get, grant, is_new, ops, put, put_leased,
+    then, when,
 };
 use crate::suite::cases;
 
@@ -35,6 +36,17 @@ macro_rules! over_two_keys {
                 s.ask(grant(7, 100)).await;
                 s.ask(then(ops![put_leased("a", "1", 7), put("a", "2")])).await;
                 s.ask(all()).await;
+            }
+            a_read_below_none_of_a_compacted_store(s) {
+                s.ask(put("a", "1")).await;
+                s.ask(put("a", "2")).await;
+                s.ask(compact(s.revision(2))).await;
+                for revision in [-1, -2, i64::MIN] {
+                    let read = || PbRangeRequest { revision, ..get("a") };
+                    s.ask(then(ops![read()])).await;
+                    s.ask(then(ops![put("b", "1"), read()])).await;
+                    s.ask(then(ops![then(ops![read()])])).await;
+                }
             }
             a_refused_one_is_no_revision(s) {
                 s.ask(then(ops![put("a", "1"), put("a", "2")])).await;
@@ -125,6 +137,41 @@ over_two_keys! { s:
     ]);
     a_read_of_the_future_nested => then(ops![
         put("b", "1"), then(ops![PbRangeRequest { revision: s.revision(1000), ..get("a") }]),
+    ]);
+    a_read_below_none => then(ops![PbRangeRequest { revision: -1, ..get("a") }]);
+    a_read_below_none_after_a_put => then(ops![
+        put("a", "2"), PbRangeRequest { revision: -1, ..get("a") },
+    ]);
+    a_read_far_below_none => then(ops![PbRangeRequest { revision: -2, ..get("a") }]);
+    a_read_far_below_none_after_a_put => then(ops![
+        put("a", "2"), PbRangeRequest { revision: -2, ..get("a") },
+    ]);
+    a_read_of_the_future_and_a_lease_that_is_not_there => then(ops![
+        PbRangeRequest { revision: s.revision(1000), ..get("a") }, put_leased("b", "1", 99),
+    ]);
+    a_lease_that_is_not_there_and_a_read_of_the_future => then(ops![
+        put_leased("b", "1", 99), PbRangeRequest { revision: s.revision(1000), ..get("a") },
+    ]);
+    a_read_of_the_future_nested_and_a_lease_that_is_not_there => then(ops![
+        then(ops![PbRangeRequest { revision: s.revision(1000), ..get("a") }]),
+        put_leased("b", "1", 99),
+    ]);
+    a_read_of_the_future_and_a_lease_that_is_not_there_nested => then(ops![
+        PbRangeRequest { revision: s.revision(1000), ..get("a") },
+        then(ops![put_leased("b", "1", 99)]),
+    ]);
+    a_lease_that_is_not_there_nested_and_a_value_kept_of_nothing => then(ops![
+        then(ops![put_leased("b", "1", 99)]),
+        PbPutRequest { ignore_value: true, ..put("none", "") },
+    ]);
+    a_value_kept_of_nothing_and_a_lease_that_is_not_there => then(ops![
+        PbPutRequest { ignore_value: true, ..put("none", "") }, put_leased("b", "1", 99),
+    ]);
+    a_value_kept_of_nothing_under_a_lease_that_is_not_there => then(ops![
+        PbPutRequest { ignore_value: true, ..put_leased("none", "", 99) },
+    ]);
+    a_value_kept_under_a_lease_that_is_not_there => then(ops![
+        PbPutRequest { ignore_value: true, ..put_leased("a", "", 99) },
     ]);
     a_lease_that_is_not_there => then(ops![put("b", "1"), put_leased("c", "1", 99)]);
     a_lease_that_is_not_there_not_taken => when(vec![is_new("b")], ops![put("b", "1")], ops![

@@ -1,7 +1,7 @@
 //! The file itself: appending to it, and giving it its name.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -71,12 +71,22 @@ impl LogFile {
         self.end += frame.len() as u64;
     }
 
-    /// Copies the frames of `other` from `offset` on.
-    pub(crate) fn copy(&mut self, other: &Self, offset: u64) -> io::Result<()> {
-        let mut input = &other.file;
-        input.seek(SeekFrom::Start(offset))?;
+    /// What has been written, for another file to take over.
+    pub(crate) fn source(&self) -> io::Result<Source> {
+        Ok(Source {
+            file: self.file.try_clone()?,
+            salt: self.header.salt,
+        })
+    }
+
+    /// Copies the frames of `source` from `offset` to `end`.
+    pub(crate) fn copy(&mut self, source: &Source, offset: u64, end: u64) -> io::Result<()> {
+        let input = Reading {
+            file: &source.file,
+            offset,
+        };
         let input = BufReader::with_capacity(READ_BYTES, input);
-        let mut frames = Frames::new(input, other.header.salt, offset, other.end);
+        let mut frames = Frames::new(input, source.salt, offset, end);
         loop {
             match frames.next()? {
                 Found::Payload(payload) => {
@@ -105,6 +115,27 @@ impl LogFile {
 
     pub(crate) fn header(&self) -> Header {
         self.header
+    }
+}
+
+/// What a file holds, which may be read while more is written behind it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    file: File,
+    salt: u32,
+}
+
+/// A file from a place on. It has no part in the place that the file's handles share.
+struct Reading<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }
 

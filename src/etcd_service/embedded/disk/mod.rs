@@ -16,9 +16,10 @@
 //!   cut off is the last of the file, and nobody was told of it: the next start cuts it away and says so. Damage anywhere
 //!   else is an error that names the place, and nothing is touched.
 //! - **The file is bounded.** When it has grown enough it is written anew from the state in memory by a thread of its own, beside
-//!   the running server, and takes the old one's place by a rename ([`rewrite`]).
+//!   the running server, and takes the old one's place by a rename ([`rewrite`]). Answers wait only for the last of what came meanwhile.
 //! - **An error of the disk is told and survived.** While it lasts nothing is acknowledged, writes are refused and the log says
-//!   why; the same batch is tried again until it is on disk, and then the server goes on.
+//!   why; the same batch is tried again until it is on disk, and then the server goes on. A new file on its way is taken or given up
+//!   first, for its room may be what is missing.
 //!
 //! Without fsync "on disk" means: given to the operating system. That survives the end of the process, however it comes, but
 //! not that of the machine.

@@ -12,15 +12,18 @@ use etcd_client::proto::{
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use tokio_util::sync::CancellationToken;
+
 use super::frame::Identity;
 use super::journal::{Batch, Journal};
 use super::log_file::{self, LogFile};
 use super::recovery;
-use super::rewrite::{Capture, write as write_anew};
+use super::rewrite::{Capture, Grown, Old, write as write_anew};
 use crate::etcd_service::embedded::error::EmbeddedError;
-use crate::etcd_service::embedded::options::EmbeddedOptions;
+use crate::etcd_service::embedded::options::{EmbeddedOptions, MAX_TXN_OPS};
 use crate::etcd_service::embedded::refusal::Refusal;
 use crate::etcd_service::embedded::store::Store;
+use crate::etcd_service::embedded::txn::Checked;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -36,7 +39,10 @@ enum Op {
     Compact(u8),
     /// What was done so far is one batch.
     Write,
+    /// Begins a new file, unless one is begun.
     WriteAnew,
+    /// Goes on with the file that was begun, if one was.
+    Adopt,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -50,6 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..6u8).prop_map(Op::Compact),
         6 => Just(Op::Write),
         1 => Just(Op::WriteAnew),
+        1 => Just(Op::Adopt),
     ]
 }
 
@@ -88,7 +95,8 @@ fn apply(store: &mut Store, op: &Op) -> Result<(), Refusal> {
                 success: success.into(),
                 ..PbTxnRequest::default()
             };
-            store.txn(request).map(drop)
+            let checked = Checked::new(request, MAX_TXN_OPS)?;
+            store.txn(checked).map(drop)
         }
         Op::Grant(id) => store.grant(id, 60 + id, Duration::ZERO).map(drop),
         Op::Revoke(id) => store.revoke(id),
@@ -99,7 +107,7 @@ fn apply(store: &mut Store, op: &Op) -> Result<(), Refusal> {
             };
             store.compact(request).map(drop)
         }
-        Op::Write | Op::WriteAnew => Ok(()),
+        Op::Write | Op::WriteAnew | Op::Adopt => Ok(()),
     }
 }
 
@@ -147,11 +155,12 @@ fn write(ops: &[Op]) -> Written {
     store.keep_in(Arc::clone(&journal));
     let mut batch = Batch::new();
     let mut batches = vec![(file.end(), seen(&store))];
+    let mut begun = None;
     let last = [Op::Write];
     for op in ops.iter().chain(&last) {
         // What is refused changes nothing, which the comparisons see.
         let _ = apply(&mut store, op);
-        if matches!(op, Op::Write | Op::WriteAnew) {
+        if matches!(op, Op::Write | Op::WriteAnew | Op::Adopt) {
             journal.take(&mut batch);
             if !batch.is_empty() {
                 file.write(&mut batch.frame).unwrap();
@@ -160,10 +169,20 @@ fn write(ops: &[Op]) -> Written {
                 batches.push((file.end(), seen(&store)));
             }
         }
-        if matches!(op, Op::WriteAnew) {
-            file = write_anew(folder.path(), identity, &store.capture()).unwrap();
-            file.seal(folder.path()).unwrap();
-            batches = vec![(file.end(), seen(&store))];
+        match op {
+            Op::WriteAnew if begun.is_none() => {
+                let grown = Arc::new(Grown::new(file.end()));
+                let old = Old::new(file.source().unwrap(), file.end(), grown);
+                let new = write_anew(folder.path(), identity, &store.capture(), old);
+                begun = Some(new.unwrap());
+            }
+            Op::Adopt => {
+                if let Some(new) = begun.take() {
+                    file = new.replace(folder.path(), file.end()).unwrap();
+                    batches = vec![(file.end(), seen(&store))];
+                }
+            }
+            _ => {}
         }
     }
     Written {
@@ -176,7 +195,7 @@ fn write(ops: &[Op]) -> Written {
 fn read(folder: &Path, bytes: &[u8]) -> Result<Seen, EmbeddedError> {
     fs::write(log_file::path(folder), bytes).unwrap();
     let mut store = Store::new(options());
-    recovery::recover(folder, &mut store)?.expect("there is a file");
+    recovery::recover(folder, &mut store, &CancellationToken::new())?.expect("there is a file");
     Ok(seen(&store))
 }
 

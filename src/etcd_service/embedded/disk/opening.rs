@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::frame::Identity;
 use super::journal::Journal;
 use super::log_file::{self, LogFile};
@@ -55,6 +57,8 @@ pub(crate) struct Disk {
 /// # Errors
 ///
 /// The folder cannot be used, somebody else uses it, or its file cannot be read.
+///
+/// If the returned future is dropped, reading ends with the batch under way, and then the folder is free.
 pub(crate) async fn open(options: EmbeddedOptions) -> Result<Opened, EmbeddedError> {
     let Some(folder) = options.data_dir.clone() else {
         return Ok(Opened {
@@ -65,7 +69,9 @@ pub(crate) async fn open(options: EmbeddedOptions) -> Result<Opened, EmbeddedErr
     };
     let lock = lock(&folder).await?;
     let path = folder.clone();
-    blocking(&folder, move || read(options, path, lock)).await
+    let unwanted = CancellationToken::new();
+    let _if_dropped = unwanted.clone().drop_guard();
+    blocking(&folder, move || read(options, path, lock, &unwanted)).await
 }
 
 impl Folder {
@@ -86,16 +92,15 @@ impl Folder {
         };
         let folder = waiting.path;
         let (over, ended) = oneshot::channel();
-        let writer = Writer {
-            journal: Arc::clone(&waiting.journal),
-            folder: folder.clone(),
-            file: waiting.file,
-            folder_handle: waiting.lock,
-            folder_synced: true,
-            fsync: waiting.fsync,
-            rewrite_bytes: waiting.rewrite_bytes,
+        let writer = Writer::new(
+            Arc::clone(&waiting.journal),
+            folder.clone(),
+            waiting.lock,
+            waiting.file,
+            waiting.fsync,
+            waiting.rewrite_bytes,
             take_state,
-        };
+        );
         thread::Builder::new()
             .name("etcd-writer".to_owned())
             .spawn(move || {
@@ -130,7 +135,7 @@ async fn lock(folder: &Path) -> Result<File, EmbeddedError> {
     let failed = |source| EmbeddedError::data(folder, source);
     let path = folder.to_owned();
     let lock = blocking(folder, move || {
-        fs::create_dir_all(&path)
+        make(&path)
             .and_then(|()| File::open(&path))
             .map_err(|source| EmbeddedError::data(&path, source))
     });
@@ -147,6 +152,20 @@ async fn lock(folder: &Path) -> Result<File, EmbeddedError> {
     })
 }
 
+/// Makes a folder, with those above it that are missing, and waits until their names are on disk.
+fn make(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
+    fs::create_dir_all(folder)?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Runs what waits for the disk on a thread that may wait.
 async fn blocking<T: Send + 'static>(
     folder: &Path,
@@ -157,20 +176,26 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(EmbeddedError::data(folder, io::Error::other(error))))
 }
 
-fn read(options: EmbeddedOptions, folder: PathBuf, lock: File) -> Result<Opened, EmbeddedError> {
+fn read(
+    options: EmbeddedOptions,
+    folder: PathBuf,
+    lock: File,
+    unwanted: &CancellationToken,
+) -> Result<Opened, EmbeddedError> {
     let failed = |source| EmbeddedError::data(&log_file::path(&folder), source);
     log_file::remove_unfinished(&folder).map_err(failed)?;
     let (fsync, rewrite_bytes) = (options.fsync, options.rewrite_bytes);
     let mut store = Store::new(options);
-    let file = match recovery::recover(&folder, &mut store)? {
+    let file = match recovery::recover(&folder, &mut store, unwanted)? {
         Some(file) => file,
         None => {
             let mut file = LogFile::begin(&folder, Identity::draw()).map_err(failed)?;
             file.seal(&folder).map_err(failed)?;
-            lock.sync_all().map_err(failed)?;
             file
         }
     };
+    // Whoever gave the file its name may have ended before that was on disk, and what is read or written from here on rests on it.
+    lock.sync_all().map_err(failed)?;
     let journal = Arc::new(Journal::new());
     store.keep_in(Arc::clone(&journal));
     Ok(Opened {
@@ -185,4 +210,37 @@ fn read(options: EmbeddedOptions, folder: PathBuf, lock: File) -> Result<Opened,
             journal,
         })),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it_and_one_that_is_there_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a/b/c");
+        make(&folder).unwrap();
+        fs::write(folder.join("file"), "x").unwrap();
+        make(&folder).unwrap();
+        assert!(folder.join("file").exists());
+        let error = make(&folder.join("file")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_file_that_nobody_waits_for_is_not_read_on() {
+        let place = tempfile::tempdir().unwrap();
+        let options = || EmbeddedOptions::default().data_dir(place.path());
+        let read = |unwanted: &CancellationToken| {
+            let lock = File::open(place.path()).unwrap();
+            read(options(), place.path().to_owned(), lock, unwanted)
+        };
+        let unwanted = CancellationToken::new();
+        read(&unwanted).expect("the folder is empty");
+        read(&unwanted).expect("there is a file");
+        unwanted.cancel();
+        let error = read(&unwanted).expect_err("nobody waits");
+        assert!(matches!(error, EmbeddedError::DataDir { .. }), "{error}");
+    }
 }

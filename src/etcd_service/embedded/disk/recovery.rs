@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
 use super::entry;
 use super::frame::{BadHeader, Found, Frames, HEADER_BYTES, Header, find_whole};
 use super::log_file::{self, LogFile};
@@ -20,8 +22,12 @@ const READ_BYTES: usize = 1024 * 1024;
 ///
 /// # Errors
 ///
-/// The file cannot be read, is something else, or is damaged.
-pub(crate) fn recover(folder: &Path, store: &mut Store) -> Result<Option<LogFile>, EmbeddedError> {
+/// The file cannot be read, is something else, or is damaged; or it is `unwanted`, in which case it stays as it is.
+pub(crate) fn recover(
+    folder: &Path,
+    store: &mut Store,
+    unwanted: &CancellationToken,
+) -> Result<Option<LogFile>, EmbeddedError> {
     let path = log_file::path(folder);
     let failed = |source| EmbeddedError::data(&path, source);
     let opened = OpenOptions::new().read(true).write(true).open(&path);
@@ -48,6 +54,9 @@ pub(crate) fn recover(folder: &Path, store: &mut Store) -> Result<Option<LogFile
     let input = BufReader::with_capacity(READ_BYTES, &file);
     let mut frames = Frames::new(input, header.salt, HEADER_BYTES as u64, length);
     loop {
+        if unwanted.is_cancelled() {
+            return Err(failed(io::ErrorKind::Interrupted.into()));
+        }
         let offset = frames.offset();
         match frames.next().map_err(failed)? {
             Found::Payload(payload) => {

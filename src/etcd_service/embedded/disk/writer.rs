@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::journal::{Batch, Journal, Wake};
 use super::log_file::{self, LogFile};
-use super::rewrite::{self, Capture};
+use super::rewrite::{self, Capture, Grown, Old, Written};
 use crate::etcd_service::embedded::refusal::Refusal;
 
 /// Between two tries while the disk fails: soon enough for whoever makes room, and no load.
@@ -22,32 +22,64 @@ pub(crate) type TakeState = Box<dyn Fn(&Journal, &mut Batch) -> Option<Capture> 
 
 /// What the thread works on.
 pub(crate) struct Writer {
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) folder: PathBuf,
-    pub(crate) file: LogFile,
+    journal: Arc<Journal>,
+    folder: PathBuf,
+    file: LogFile,
     /// The folder, locked as long as this is open.
-    pub(crate) folder_handle: File,
+    folder_handle: File,
     /// Whether the name of the file is on disk.
-    pub(crate) folder_synced: bool,
-    pub(crate) fsync: bool,
-    /// The file is written anew when it has grown by so many bytes, and to twice of what it began with.
-    pub(crate) rewrite_bytes: u64,
-    pub(crate) take_state: TakeState,
+    folder_synced: bool,
+    fsync: bool,
+    rewrite_bytes: u64,
+    take_state: TakeState,
+    rewriting: Option<Rewriting>,
+    /// At which size the file is written anew.
+    rewrite_at: u64,
 }
 
 /// A new file on its way.
 struct Rewriting {
-    done: Receiver<io::Result<LogFile>>,
-    /// What stands in the old file from here on is not in it.
-    since: u64,
+    done: Receiver<io::Result<Written>>,
+    grown: Arc<Grown>,
+}
+
+impl Rewriting {
+    /// Waits for its end, which is near.
+    fn end(self) -> io::Result<Written> {
+        self.grown.hurry();
+        self.done.recv().unwrap_or_else(|_| Err(panicked()))
+    }
 }
 
 impl Writer {
+    /// Of a file whose name is on disk, in a folder that is locked as long as `folder_handle` is open. It is written anew when it has
+    /// grown by `rewrite_bytes`, and to twice of what it began with.
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        folder: PathBuf,
+        folder_handle: File,
+        file: LogFile,
+        fsync: bool,
+        rewrite_bytes: u64,
+        take_state: TakeState,
+    ) -> Self {
+        Self {
+            journal,
+            folder,
+            rewrite_at: rewrite_at(&file, rewrite_bytes),
+            file,
+            folder_handle,
+            folder_synced: true,
+            fsync,
+            rewrite_bytes,
+            take_state,
+            rewriting: None,
+        }
+    }
+
     /// Writes until the journal is closed and all of it is on disk.
     pub(crate) fn run(mut self) {
         let mut batch = Batch::new();
-        let mut rewriting = None;
-        let mut rewrite_at = self.rewrite_at();
         let mut written = true;
         while written {
             match self.journal.next(&mut batch) {
@@ -55,27 +87,21 @@ impl Writer {
                 Wake::Nudged => {}
                 Wake::Closed => break,
             }
-            match rewriting.take() {
-                Some(Rewriting { done, since }) => match done.try_recv() {
-                    Ok(new) => rewrite_at = self.adopt(new, since),
-                    Err(TryRecvError::Empty) => rewriting = Some(Rewriting { done, since }),
-                    Err(TryRecvError::Disconnected) => {
-                        let panicked = Err(io::Error::other("the thread panicked"));
-                        rewrite_at = self.adopt(panicked, since);
-                    }
+            match self.rewriting.take() {
+                Some(rewriting) => match rewriting.done.try_recv() {
+                    Ok(new) => self.adopt(new),
+                    Err(TryRecvError::Empty) => self.rewriting = Some(rewriting),
+                    Err(TryRecvError::Disconnected) => self.adopt(Err(panicked())),
                 },
-                None if written && self.file.end() >= rewrite_at => {
-                    rewriting = self.begin_rewriting(&mut batch, &mut written);
-                    if rewriting.is_none() {
-                        rewrite_at = self.file.end() + self.rewrite_bytes;
-                    }
+                None if written && self.file.end() >= self.rewrite_at => {
+                    written = self.begin_rewriting(&mut batch);
                 }
                 None => {}
             }
         }
-        if let Some(Rewriting { done, .. }) = rewriting {
-            // It cannot be stopped, and must not outlive the lock.
-            drop(done.recv());
+        if let Some(rewriting) = self.rewriting.take() {
+            // It must not outlive the lock.
+            drop(rewriting.end());
             self.remove_unfinished();
         }
     }
@@ -84,6 +110,11 @@ impl Writer {
     fn commit(&mut self, batch: &mut Batch) -> bool {
         let mut failed = false;
         while let Err(error) = self.write(&mut batch.frame) {
+            if let Some(rewriting) = self.rewriting.take() {
+                // Two files are there, and the room of one may be all that is missing.
+                self.adopt(rewriting.end());
+                continue;
+            }
             self.journal.failing(refusal(&error));
             let file = log_file::path(&self.folder);
             if !failed {
@@ -106,6 +137,9 @@ impl Writer {
             tracing::info!("the embedded etcd can write again, and goes on");
         }
         self.file.advance(&batch.frame);
+        if let Some(rewriting) = &self.rewriting {
+            rewriting.grown.reached(self.file.end());
+        }
         self.journal.wrote(batch);
         batch.clear();
         true
@@ -123,39 +157,46 @@ impl Writer {
         Ok(())
     }
 
-    fn begin_rewriting(&mut self, batch: &mut Batch, written: &mut bool) -> Option<Rewriting> {
-        let capture = (self.take_state)(&self.journal, batch)?;
+    /// Begins a new file, if it can. False if the batch that was taken with the state never came on disk.
+    fn begin_rewriting(&mut self, batch: &mut Batch) -> bool {
+        let Some(capture) = (self.take_state)(&self.journal, batch) else {
+            self.rewrite_at = self.rewrite_later();
+            return true;
+        };
         // These are in the capture, but nobody shall wait for the new file.
-        if !batch.is_empty() {
-            *written = self.commit(batch);
+        if !batch.is_empty() && !self.commit(batch) {
+            return false;
         }
+        match self.start_rewriting(capture) {
+            Ok(rewriting) => self.rewriting = Some(rewriting),
+            Err(error) => {
+                tracing::warn!(%error, "the embedded etcd cannot begin to write its file anew; it goes on with the old one");
+                self.rewrite_at = self.rewrite_later();
+            }
+        }
+        true
+    }
+
+    fn start_rewriting(&self, capture: Capture) -> io::Result<Rewriting> {
         let since = self.file.end();
+        let grown = Arc::new(Grown::new(since));
+        let old = Old::new(self.file.source()?, since, Arc::clone(&grown));
         let (folder, identity) = (self.folder.clone(), self.file.header().identity);
         let journal = Arc::clone(&self.journal);
         let (finished, done) = channel();
-        let started = thread::Builder::new()
+        thread::Builder::new()
             .name("etcd-rewrite".to_owned())
             .spawn(move || {
                 // Nobody hears it if the writer has panicked.
-                let _ = finished.send(rewrite::write(&folder, identity, &capture));
+                let _ = finished.send(rewrite::write(&folder, identity, &capture, old));
                 journal.nudge();
-            });
-        match started {
-            Ok(_) => Some(Rewriting { done, since }),
-            Err(error) => {
-                tracing::warn!(%error, "the embedded etcd has no thread to write its file anew; it goes on with the old one");
-                None
-            }
-        }
+            })?;
+        Ok(Rewriting { done, grown })
     }
 
-    /// Goes on with the new file, and tells at which size it is to be written anew. If something fails the old one stays.
-    fn adopt(&mut self, written: io::Result<LogFile>, since: u64) -> u64 {
-        let adopted = written.and_then(|mut new| {
-            new.copy(&self.file, since)?;
-            new.seal(&self.folder)?;
-            Ok(new)
-        });
+    /// Goes on with the new file. If something fails the old one stays.
+    fn adopt(&mut self, written: io::Result<Written>) {
+        let adopted = written.and_then(|new| new.replace(&self.folder, self.file.end()));
         match adopted {
             Ok(new) => {
                 tracing::debug!(
@@ -163,9 +204,9 @@ impl Writer {
                     after = new.end(),
                     "the embedded etcd has written its file anew"
                 );
+                self.rewrite_at = rewrite_at(&new, self.rewrite_bytes);
                 self.file = new;
                 self.folder_synced = false;
-                self.rewrite_at()
             }
             Err(error) => {
                 tracing::warn!(
@@ -173,7 +214,7 @@ impl Writer {
                     "the embedded etcd could not write its file anew; it goes on with the old one, which grows"
                 );
                 self.remove_unfinished();
-                self.file.end() + self.rewrite_bytes
+                self.rewrite_at = self.rewrite_later();
             }
         }
     }
@@ -184,9 +225,9 @@ impl Writer {
         }
     }
 
-    fn rewrite_at(&self) -> u64 {
-        let began = self.file.header().sealed;
-        began.saturating_mul(2).saturating_add(self.rewrite_bytes)
+    /// When it is tried again after it could not be done.
+    fn rewrite_later(&self) -> u64 {
+        self.file.end().saturating_add(self.rewrite_bytes)
     }
 }
 
@@ -195,6 +236,16 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.journal.end();
     }
+}
+
+/// At which size a file is to be written anew.
+fn rewrite_at(file: &LogFile, rewrite_bytes: u64) -> u64 {
+    let began = file.header().sealed;
+    began.saturating_mul(2).saturating_add(rewrite_bytes)
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the thread panicked")
 }
 
 /// What a client is told whose write could not be kept: that there is no room, if that is so.
@@ -206,3 +257,6 @@ fn refusal(error: &io::Error) -> Refusal {
         _ => Refusal::Unhealthy,
     }
 }
+
+#[cfg(test)]
+mod tests;
