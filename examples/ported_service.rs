@@ -46,7 +46,7 @@ struct TestSettings {
     patience_ms: u64,
 }
 
-/// Tries every message of the etcd service, and says what came of it.
+/// Tries every message that the C++ etcd module has, and says what came of it.
 struct EtcdTest {
     settings: TestSettings,
     etcd: Handle<Etcd>,

@@ -39,7 +39,7 @@ impl<S: Service> Handle<S> {
         self.0
     }
 
-    /// Sends a message nobody waits for the reply of, waiting for room if the mailbox is full.
+    /// Sends a message without waiting for its reply, waiting for room if the mailbox is full.
     ///
     /// # Errors
     ///

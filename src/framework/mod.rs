@@ -42,7 +42,7 @@
 //! 13. **Streams.** [`cx.attach(…)`](Cx::attach) turns what a stream yields into messages to oneself. A message whose `Reply` is [`Replies`] is answered many times:
 //!     [`replies(capacity)`](fn@replies) makes both ends.
 //! 14. **Blocking.** A service that must block its thread has one to itself: [`Options::dedicated_thread`].
-//! 15. **Seeing.** [`handle.stats()`](Handle::stats), [`stats`](Services::stats) and [`stats_every`](Services::stats_every) tell what services do. Warnings name handlers that
+//! 15. **Observing.** [`handle.stats()`](Handle::stats), [`stats`](Services::stats) and [`stats_every`](Services::stats_every) tell what services do. Warnings name handlers that
 //!     block for longer than [`blocking_limit`](Builder::blocking_limit) or wait for longer than [`call_timeout`](Builder::call_timeout). Calls that would wait for each
 //!     other for ever are refused, with the [`CallCycle`]. Each message can have a `tracing` span inside its sender's: let a subscriber listen to
 //!     `million::message` at TRACE.
