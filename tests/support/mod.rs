@@ -1,6 +1,7 @@
 //! Helpers that the test binaries share.
 
 pub(crate) mod cluster;
+pub(crate) mod etcd_process;
 pub(crate) mod link;
 mod member;
 mod origin;
