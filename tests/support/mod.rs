@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod etcd_process;
+pub(crate) mod etcdctl;
 pub(crate) mod link;
 mod member;
 mod origin;
