@@ -30,7 +30,7 @@ use million::etcd_service::settings::EtcdSettings;
 use million::etcd_service::{Endpoint, Etcd, Get, Unwatch, Watch, WatchEvent, WatchKind};
 use million::framework::settings::Document;
 use million::framework::{Cx, Handle, Handler, Message, Million, Service};
-use support::real_etcd::RealEtcd;
+use support::real_etcd::{EtcdVersion, RealEtcd};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -208,7 +208,7 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 
 impl World {
     fn new() -> Self {
-        let server = RealEtcd::start();
+        let server = RealEtcd::start_on_disk(EtcdVersion::V3_4, &[]);
         let endpoint = server.endpoint();
         let million = Million::builder().io_threads(IO_THREADS).build();
         let million = million.expect("threads can be started");

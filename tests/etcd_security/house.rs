@@ -1,6 +1,5 @@
 //! A `Million`, services of etcd in it, and what they hear.
 
-use std::process::Command;
 use std::time::Duration;
 
 use million::etcd_service::settings::EtcdSettings;
@@ -33,18 +32,12 @@ pub(crate) fn refusal(million: &Million, inside: &str) -> String {
 
 /// Runs `etcdctl` with a user, or without.
 pub(crate) fn etcdctl(endpoint: &str, user: Option<&str>, arguments: &[&str]) {
-    let mut command = Command::new("/usr/bin/etcdctl");
-    command
-        .env_clear()
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", endpoint, "--command-timeout", "20s"])
-        .args(arguments);
+    let mut command = crate::support::etcdctl::etcdctl(endpoint);
+    command.args(arguments);
     if let Some(user) = user {
         command.args(["--user", user]);
     }
-    let output = command
-        .output()
-        .expect("etcdctl is there: the tests need `apt-get install etcd-client`");
+    let output = command.output().expect("etcdctl can be started");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 

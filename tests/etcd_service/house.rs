@@ -1,7 +1,6 @@
 //! A server, a proxy before it, and a `Million` with the etcd service that reaches it through the proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
 use million::etcd_service::embedded::{self, EmbeddedEtcd};
@@ -173,12 +172,8 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Runs `etcdctl`.
 pub(crate) fn etcdctl(endpoint: &str, arguments: &[&str]) {
-    let output = Command::new("/usr/bin/etcdctl")
-        .env_clear()
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", endpoint])
-        .args(arguments)
-        .output()
-        .expect("etcdctl is there: the tests need `apt-get install etcd-client`");
+    let mut command = crate::support::etcdctl::etcdctl(endpoint);
+    let output = command.args(arguments).output();
+    let output = output.expect("etcdctl can be started");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }

@@ -1,8 +1,7 @@
 //! SIGINT and SIGTERM end every command in order, with exit code 0.
 
-use std::process::Command;
-
 use crate::process::Process;
+use crate::support::etcdctl::etcdctl;
 
 #[test]
 fn each_command_tells_where_it_listens_and_ends_in_order() {
@@ -48,12 +47,8 @@ fn etcdctl_uses_the_etcd_command_which_says_that_it_keeps_nothing() {
     let address = etcd.word_after("etcd listening on ");
     etcd.line_with("keeps nothing on disk");
     let ctl = |arguments: &[&str]| {
-        let output = Command::new("etcdctl")
-            .env("ETCDCTL_API", "3")
-            .args(["--endpoints", &address])
-            .args(arguments)
-            .output()
-            .expect("etcdctl is installed: apt-get install etcd-client");
+        let output = etcdctl(&address).args(arguments).output();
+        let output = output.expect("etcdctl can be started");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };

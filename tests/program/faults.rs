@@ -1,6 +1,5 @@
 //! Faults that are injected for real, between processes: etcd killed and restarted, a node killed, a record that is none.
 
-use std::process::Command;
 use std::time::Instant;
 
 use million::services::generated::protocol::push_server_client::PushServerClient;
@@ -73,12 +72,9 @@ async fn until_nodes(client: &mut PushServerClient<Channel>, wanted: i32) {
 }
 
 fn etcdctl(etcd: &RealEtcd, arguments: &[&str]) {
-    let done = Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &etcd.endpoint()])
-        .args(arguments)
-        .status()
-        .expect("etcdctl is installed: apt-get install etcd-client");
+    let mut command = crate::support::etcdctl::etcdctl(&etcd.endpoint());
+    let done = command.args(arguments).status();
+    let done = done.expect("etcdctl can be started");
     assert!(done.success(), "etcdctl {arguments:?}");
 }
 

@@ -171,9 +171,11 @@ impl Admission {
         };
         let mut terms = link.0.subscribe();
         tokio::select! {
+            // First the terms, so that nothing that lies ready is passed on once the link is cut.
+            biased;
+            _ = terms.wait_for(|terms| terms.generation != generation) => {}
             // However it ended, both halves are dropped, and with them the connections.
             _ = carrying => {}
-            _ = terms.wait_for(|terms| terms.generation != generation) => {}
         }
     }
 }
