@@ -4,14 +4,23 @@ use million::etcd_service::{Etcd, EtcdError, Get, List, Put, Watch, WatchKind};
 use million::framework::{Handle, Million};
 
 use crate::house::{collector, etcd, etcdctl, million, refusal, until};
-use crate::support::real_etcd::RealEtcd;
+use crate::support::real_etcd::{EtcdVersion, RealEtcd};
 
-const ROOT: Option<&str> = Some("root:root-secret");
+on_each_release!(
+    a_wrong_password_fails_the_start_and_is_not_shown,
+    without_a_login_a_guarded_etcd_says_what_is_missing,
+    a_user_gets_no_further_than_its_role,
+    a_password_that_is_changed_is_told_at_the_next_request_and_heals_when_changed_back,
+    a_watch_whose_user_loses_its_role_and_gets_it_back_misses_nothing,
+);
+
+pub(crate) const ROOT: Option<&str> = Some("root:root-secret");
 
 /// A server with the users `root` and `app`, of whom the second may read and write below `app/`.
-pub(crate) fn guarded(arguments: &[&str]) -> RealEtcd {
+pub(crate) fn guarded(version: EtcdVersion, arguments: &[&str]) -> RealEtcd {
     // The cheapest hash of passwords: the machine has better to do.
-    let server = RealEtcd::start_with(&[&["--bcrypt-cost", "4"], arguments].concat());
+    let arguments = [&["--bcrypt-cost", "4"], arguments].concat();
+    let server = RealEtcd::start_version(version, &arguments);
     let endpoint = server.endpoint();
     for line in [
         "user add root:root-secret",
@@ -40,9 +49,8 @@ fn app_settings(server: &RealEtcd, password: &str) -> String {
     )
 }
 
-#[test]
-fn a_wrong_password_fails_the_start_and_is_not_shown() {
-    let server = guarded(&[]);
+fn a_wrong_password_fails_the_start_and_is_not_shown(version: EtcdVersion) {
+    let server = guarded(version, &[]);
     let text = refusal(&million(), &app_settings(&server, "not-the-secret"));
     for part in [&server.endpoint(), "authentication failed", "etcd.auth"] {
         assert!(text.contains(part), "{text}");
@@ -50,9 +58,8 @@ fn a_wrong_password_fails_the_start_and_is_not_shown() {
     assert!(!text.contains("not-the-secret"), "{text}");
 }
 
-#[test]
-fn without_a_login_a_guarded_etcd_says_what_is_missing() {
-    let (server, million) = (guarded(&[]), million());
+fn without_a_login_a_guarded_etcd_says_what_is_missing(version: EtcdVersion) {
+    let (server, million) = (guarded(version, &[]), million());
     let nobody = million.spawn(etcd(&format!("endpoints: '{}'", server.endpoint())));
     let read = million.block_on(nobody.call(Get::key("app/k"))).unwrap();
     assert!(
@@ -61,9 +68,8 @@ fn without_a_login_a_guarded_etcd_says_what_is_missing() {
     );
 }
 
-#[test]
-fn a_user_gets_no_further_than_its_role() {
-    let (server, million) = (guarded(&[]), million());
+fn a_user_gets_no_further_than_its_role(version: EtcdVersion) {
+    let (server, million) = (guarded(version, &[]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -95,9 +101,10 @@ fn a_user_gets_no_further_than_its_role() {
     });
 }
 
-#[test]
-fn a_password_that_is_changed_is_told_at_the_next_request_and_heals_when_changed_back() {
-    let (server, million) = (guarded(&[]), million());
+fn a_password_that_is_changed_is_told_at_the_next_request_and_heals_when_changed_back(
+    version: EtcdVersion,
+) {
+    let (server, million) = (guarded(version, &[]), million());
     let endpoint = server.endpoint();
     let app = as_app(&million, &server);
     let change = |password: &str| {
@@ -129,9 +136,8 @@ fn a_password_that_is_changed_is_told_at_the_next_request_and_heals_when_changed
     });
 }
 
-#[test]
-fn a_watch_whose_user_loses_its_role_and_gets_it_back_misses_nothing() {
-    let (mut server, million) = (guarded(&[]), million());
+fn a_watch_whose_user_loses_its_role_and_gets_it_back_misses_nothing(version: EtcdVersion) {
+    let (mut server, million) = (guarded(version, &[]), million());
     let endpoint = server.endpoint();
     let app = as_app(&million, &server);
     million.block_on(async {

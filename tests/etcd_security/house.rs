@@ -11,6 +11,18 @@ use tokio::sync::mpsc;
 /// Far beyond what anything here takes on a busy machine: only a failure waits for so long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
+/// Makes a test of each case for each release: what they say of users and tokens differs.
+macro_rules! on_each_release {
+    ($($case:ident),* $(,)?) => {
+        mod v3_4 {
+            $(#[test] fn $case() { super::$case(crate::support::real_etcd::EtcdVersion::V3_4); })*
+        }
+        mod v3_5 {
+            $(#[test] fn $case() { super::$case(crate::support::real_etcd::EtcdVersion::V3_5); })*
+        }
+    };
+}
+
 pub(crate) fn million() -> Million {
     Million::builder().workers(1).build().unwrap()
 }

@@ -6,12 +6,21 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Watch, WatchKind};
+use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Status, Watch, WatchKind};
 use rcgen::KeyPair;
+use tempfile::TempDir;
 
-use crate::auth::{as_app, guarded};
-use crate::house::{collector, million, until};
-use crate::support::real_etcd::RealEtcd;
+use crate::auth::{ROOT, as_app, guarded};
+use crate::house::{collector, etcdctl, million, until};
+use crate::support::real_etcd::{EtcdVersion, RealEtcd};
+
+on_each_release!(
+    every_operation_outlives_its_token,
+    many_requests_whose_token_has_ended_log_in_once,
+    a_registration_outlives_the_tokens_of_a_server_that_restarts,
+    signed_tokens_are_renewed_while_they_are_in_use,
+    a_signed_token_from_before_roles_changed_is_renewed,
+);
 
 /// The time that a token of these tests lives, in seconds: the shortest there is.
 const TOKEN_SECONDS: &str = "1";
@@ -44,9 +53,11 @@ fn logins(server: &RealEtcd) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-#[test]
-fn every_operation_outlives_its_token() {
-    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+fn every_operation_outlives_its_token(version: EtcdVersion) {
+    let (server, million) = (
+        guarded(version, &["--auth-token-ttl", TOKEN_SECONDS]),
+        million(),
+    );
     let app = as_app(&million, &server);
     million.block_on(async {
         let (subscriber, mut heard) = collector(&million);
@@ -81,9 +92,11 @@ fn every_operation_outlives_its_token() {
     });
 }
 
-#[test]
-fn many_requests_whose_token_has_ended_log_in_once() {
-    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+fn many_requests_whose_token_has_ended_log_in_once(version: EtcdVersion) {
+    let (server, million) = (
+        guarded(version, &["--auth-token-ttl", TOKEN_SECONDS]),
+        million(),
+    );
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -99,9 +112,8 @@ fn many_requests_whose_token_has_ended_log_in_once() {
     });
 }
 
-#[test]
-fn a_registration_outlives_the_tokens_of_a_server_that_restarts() {
-    let (mut server, million) = (guarded(&[]), million());
+fn a_registration_outlives_the_tokens_of_a_server_that_restarts(version: EtcdVersion) {
+    let (mut server, million) = (guarded(version, &[]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         let register = Register::new("app/node", "here", Duration::from_secs(3));
@@ -122,19 +134,10 @@ fn a_registration_outlives_the_tokens_of_a_server_that_restarts() {
     });
 }
 
-#[test]
-fn signed_tokens_are_renewed_while_they_are_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let (public, private) = (folder.path().join("public"), folder.path().join("private"));
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(&public, key.public_key_pem()).unwrap();
-    std::fs::write(&private, key.serialize_pem()).unwrap();
-    let token = format!(
-        "jwt,pub-key={},priv-key={},sign-method=ES256,ttl=2s",
-        public.display(),
-        private.display()
-    );
-    let (server, million) = (guarded(&["--auth-token", &token]), million());
+fn signed_tokens_are_renewed_while_they_are_in_use(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("2s");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -147,4 +150,62 @@ fn signed_tokens_are_renewed_while_they_are_in_use() {
         })
         .await;
     });
+}
+
+fn a_signed_token_from_before_roles_changed_is_renewed(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("10m");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
+    let endpoint = server.endpoint();
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        let (subscriber, mut heard) = collector(&million);
+        app.call(Watch::prefix("app/").to(subscriber))
+            .await
+            .unwrap()
+            .unwrap();
+        heard
+            .until(|event| event.kind == WatchKind::Synchronized {})
+            .await;
+        for round in 0..2 {
+            let value = round.to_string();
+            etcdctl(&endpoint, ROOT, &["role", "add", &format!("other{round}")]);
+            app.call(Put::new("app/k", value.as_str()))
+                .await
+                .unwrap()
+                .unwrap();
+            etcdctl(
+                &endpoint,
+                ROOT,
+                &["user", "add", &format!("user{round}:secret")],
+            );
+            let read = app.call(Get::key("app/k")).await.unwrap().unwrap().unwrap();
+            assert_eq!(read.value, value.as_bytes());
+            heard.until(|event| event.value == value.as_bytes()).await;
+        }
+        let status = app.call(Status).await.unwrap();
+        assert!(status.is_ok(), "{status:?}");
+    });
+}
+
+/// What tokens are signed with. Removed with this.
+struct SigningKeys(TempDir);
+
+impl SigningKeys {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(folder.path().join("public"), key.public_key_pem()).unwrap();
+        std::fs::write(folder.path().join("private"), key.serialize_pem()).unwrap();
+        Self(folder)
+    }
+
+    /// The argument for tokens that live so long.
+    fn token(&self, ttl: &str) -> String {
+        format!(
+            "jwt,pub-key={},priv-key={},sign-method=ES256,ttl={ttl}",
+            self.0.path().join("public").display(),
+            self.0.path().join("private").display()
+        )
+    }
 }

@@ -37,6 +37,15 @@ pub(crate) enum EtcdVersion {
 }
 
 impl EtcdVersion {
+    /// The one that tests run which name none: 3.4, unless `MILLION_TEST_ETCD` is `3.5`.
+    pub(crate) fn usual() -> Self {
+        match std::env::var("MILLION_TEST_ETCD").as_deref() {
+            Ok("3.5") => Self::V3_5,
+            Ok("3.4") | Err(_) => Self::V3_4,
+            Ok(other) => panic!("MILLION_TEST_ETCD is 3.4 or 3.5, not {other}"),
+        }
+    }
+
     /// Where its program is.
     ///
     /// # Panics
@@ -84,7 +93,7 @@ impl RealEtcd {
 
     /// Starts one with further command-line arguments and waits until it is healthy.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        Self::start_version(EtcdVersion::V3_4, arguments)
+        Self::start_version(EtcdVersion::usual(), arguments)
     }
 
     /// Starts one of a release, with further command-line arguments, and waits until it is healthy.
