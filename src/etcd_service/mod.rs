@@ -42,6 +42,7 @@ mod config_changes;
 mod config_value;
 mod config_watch;
 mod connection;
+mod dedicated;
 mod delete;
 mod dial;
 mod discovery;

@@ -25,6 +25,7 @@ mod locking;
 mod locking_faults;
 mod operating;
 mod registering;
+mod registering_told;
 mod registry;
 mod requesting;
 mod scripted;
