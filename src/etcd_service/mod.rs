@@ -95,6 +95,8 @@ mod watch_change;
 mod watch_cursor;
 #[cfg(test)]
 mod watch_cursor_model;
+mod watch_doubt;
+mod watch_history;
 mod watch_hub;
 mod watch_lane;
 mod watch_listing;

@@ -4,14 +4,20 @@ use million::etcd_service::{Etcd, EtcdError, Get, List, Put, Watch, WatchKind};
 use million::framework::{Handle, Million};
 
 use crate::house::{collector, etcd, etcdctl, million, refusal, until};
-use crate::support::real_etcd::RealEtcd;
+use crate::support::real_etcd::{EtcdVersion, RealEtcd};
 
 const ROOT: Option<&str> = Some("root:root-secret");
 
 /// A server with the users `root` and `app`, of whom the second may read and write below `app/`.
 pub(crate) fn guarded(arguments: &[&str]) -> RealEtcd {
+    guarded_version(EtcdVersion::V3_4, arguments)
+}
+
+/// The same of a release.
+pub(crate) fn guarded_version(version: EtcdVersion, arguments: &[&str]) -> RealEtcd {
     // The cheapest hash of passwords: the machine has better to do.
-    let server = RealEtcd::start_with(&[&["--bcrypt-cost", "4"], arguments].concat());
+    let arguments = [&["--bcrypt-cost", "4"], arguments].concat();
+    let server = RealEtcd::start_version(version, &arguments);
     let endpoint = server.endpoint();
     for line in [
         "user add root:root-secret",

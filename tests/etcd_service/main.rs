@@ -35,3 +35,5 @@ mod watching_compaction;
 mod watching_faults;
 mod watching_many;
 mod watching_refused;
+mod watching_replaced;
+mod watching_unwatch;
