@@ -150,6 +150,14 @@ impl RealEtcd {
         }
     }
 
+    /// Starts it again on the same ports and without its data: to clients the same etcd that has forgotten everything.
+    pub(crate) fn restart_empty(&mut self) {
+        self.kill();
+        let data = self.data.path().join("data");
+        std::fs::remove_dir_all(data).expect("the data of an etcd that has ended can be removed");
+        self.restart();
+    }
+
     /// Stops it in its tracks (SIGSTOP): connections stay open and nothing is answered.
     pub(crate) fn pause(&self) {
         self.process.as_ref().expect("etcd runs").pause();
