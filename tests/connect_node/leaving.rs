@@ -76,9 +76,10 @@ fn nothing_that_was_accepted_for_a_node_is_lost_when_it_stops() {
         assert_eq!(code, 1001);
         while let Some(pusher) = pushers.join_next().await {
             let (room, accepted) = pusher.unwrap();
+            let name = room.to_string();
             let of_room: Vec<_> = frames
                 .iter()
-                .filter(|frame| frame["room_id"] == room.to_string())
+                .filter(|frame| frame["room_id"] == name)
                 .cloned()
                 .collect();
             let wanted: Vec<_> = (0..i64::from(accepted)).collect();

@@ -11,7 +11,7 @@ use tonic::service::RoutesBuilder;
 use tonic_health::ServingStatus;
 
 use crate::etcd_service::{Etcd, NodeRecord, Register, Registration};
-use crate::framework::{Handle, Service, Services};
+use crate::framework::{Closed, Handle, Service, Services};
 use crate::services::generated::protocol::push_server_server::PushServerServer;
 use crate::services::generated::pubsub::connect_node_service_server::ConnectNodeServiceServer;
 use crate::services::grpc::Health;
@@ -205,6 +205,11 @@ impl RunningConnectNode {
     /// The service, for those in the same process.
     pub fn handle(&self) -> &Handle<ConnectNode> {
         &self.node
+    }
+
+    /// Waits until its client of the Controller has ended, which it does by itself only when it fails.
+    pub fn controller_client_closed(&self) -> Closed {
+        self.controller.closed()
     }
 
     /// Ends it in order: it withdraws its registration and takes no new user; lets push managers send what they have accepted for it,
