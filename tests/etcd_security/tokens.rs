@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-<<<<<<< HEAD
-use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Status, Watch, WatchKind};
+use million::etcd_service::{Etcd, Get, Grant, KeepAlive, Put, Register, Status, Watch, WatchKind};
+use million::framework::Handle;
 use rcgen::KeyPair;
 use tempfile::TempDir;
 
@@ -20,18 +20,9 @@ on_each_release!(
     many_requests_whose_token_has_ended_log_in_once,
     a_registration_outlives_the_tokens_of_a_server_that_restarts,
     signed_tokens_are_renewed_while_they_are_in_use,
+    a_watch_begun_when_the_token_of_the_stream_has_ended_is_let,
     a_signed_token_from_before_roles_changed_is_renewed,
 );
-=======
-use million::etcd_service::{Etcd, Get, Grant, KeepAlive, Put, Register, Watch, WatchKind};
-use million::framework::Handle;
-use rcgen::KeyPair;
-use tempfile::TempDir;
-
-use crate::auth::{as_app, guarded, guarded_version};
-use crate::house::{collector, million, until};
-use crate::support::real_etcd::{EtcdVersion, RealEtcd};
->>>>>>> fix-watch
 
 /// The time that a token of these tests lives, in seconds: the shortest there is.
 const TOKEN_SECONDS: &str = "1";
@@ -77,7 +68,7 @@ fn every_operation_outlives_its_token(version: EtcdVersion) {
             .unwrap()
             .unwrap();
         heard
-            .until(|event| event.kind == WatchKind::Synchronized {})
+            .until(|event| event.kind == WatchKind::Synchronized)
             .await;
         let ttl = Duration::from_secs(60);
         let lease = app.call(Grant { ttl }).await.unwrap().unwrap();
@@ -145,29 +136,7 @@ fn a_registration_outlives_the_tokens_of_a_server_that_restarts(version: EtcdVer
     });
 }
 
-<<<<<<< HEAD
-fn signed_tokens_are_renewed_while_they_are_in_use(version: EtcdVersion) {
-    let keys = SigningKeys::new();
-    let token = keys.token("2s");
-    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
-=======
-/// A server whose tokens are signed and end after two seconds, however they are used; and the folder of its keys.
-fn signing(version: EtcdVersion) -> (RealEtcd, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let (public, private) = (folder.path().join("public"), folder.path().join("private"));
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(&public, key.public_key_pem()).unwrap();
-    std::fs::write(&private, key.serialize_pem()).unwrap();
-    let token = format!(
-        "jwt,pub-key={},priv-key={},sign-method=ES256,ttl=2s",
-        public.display(),
-        private.display()
-    );
-    let server = guarded_version(version, &["--auth-token", &token]);
-    (server, folder)
-}
-
-/// Uses tokens until two have ended.
+/// Uses tokens, which end all the same, until two have.
 async fn let_signed_tokens_end(app: &Handle<Etcd>, server: &RealEtcd) {
     let before = logins(server);
     until("the token has been renewed twice", async || {
@@ -178,10 +147,10 @@ async fn let_signed_tokens_end(app: &Handle<Etcd>, server: &RealEtcd) {
     .await;
 }
 
-#[test]
-fn signed_tokens_are_renewed_while_they_are_in_use() {
-    let ((server, _keys), million) = (signing(EtcdVersion::V3_4), million());
->>>>>>> fix-watch
+fn signed_tokens_are_renewed_while_they_are_in_use(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("2s");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -189,19 +158,11 @@ fn signed_tokens_are_renewed_while_they_are_in_use() {
     });
 }
 
-#[test]
-fn a_watch_begun_when_the_token_of_the_stream_has_ended_is_let() {
-    a_late_watch_is_let(EtcdVersion::V3_4);
-}
-
 /// 3.5.1 says of such a watch that its user may not read.
-#[test]
-fn a_watch_begun_when_the_token_of_the_stream_has_ended_is_let_by_3_5() {
-    a_late_watch_is_let(EtcdVersion::V3_5);
-}
-
-fn a_late_watch_is_let(version: EtcdVersion) {
-    let ((server, _keys), million) = (signing(version), million());
+fn a_watch_begun_when_the_token_of_the_stream_has_ended_is_let(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("2s");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -245,7 +206,7 @@ fn a_signed_token_from_before_roles_changed_is_renewed(version: EtcdVersion) {
             .unwrap()
             .unwrap();
         heard
-            .until(|event| event.kind == WatchKind::Synchronized {})
+            .until(|event| event.kind == WatchKind::Synchronized)
             .await;
         for round in 0..2 {
             let value = round.to_string();
