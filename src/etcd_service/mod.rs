@@ -73,6 +73,7 @@ mod node_record;
 mod observe;
 mod one_flight;
 mod put;
+mod read_refused;
 mod registration;
 mod registration_event;
 mod registration_keys;
@@ -130,6 +131,7 @@ pub use messages::{
 };
 pub use node_record::{NodeRecord, NodeRecordError};
 pub use observe::{LeaderEvent, Observation, Observe};
+pub use read_refused::ReadRefused;
 pub use registration::{Register, Registration};
 pub use registration_event::{
     LossReason, RegistrationChange, RegistrationEvent, RegistrationStatus,
