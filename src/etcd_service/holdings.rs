@@ -196,10 +196,10 @@ pub(super) async fn revoke(
             // Nothing is lost but time.
             Err(error) => over.is_some_and(|over| Instant::now() < over) && is_worth_another(error),
         };
-        if attempts >= REVOCATIONS || !in_vain {
-            if let Some(tell) = tell.take() {
-                tell(revoked);
-            }
+        if (attempts >= REVOCATIONS || !in_vain)
+            && let Some(tell) = tell.take()
+        {
+            tell(revoked);
         }
         if !in_vain {
             return;

@@ -196,9 +196,9 @@ async fn after_unwatching_what_is_in_the_mailbox_is_not_handled(house: &mut Hous
     for path in ["c/1", "c/2"] {
         set(house, path, "").await;
     }
-    // One has begun, and one fills the mailbox.
-    until("one waits in the mailbox", async || {
-        listener.stats().queued > 0
+    until("one has begun, and one waits in the mailbox", async || {
+        let stats = listener.stats();
+        (stats.in_flight, stats.queued) == (1, 1)
     })
     .await;
     house.etcd.call(ConfigUnwatch(id)).await.unwrap().unwrap();
