@@ -82,9 +82,9 @@ fn main() -> ExitCode {
         .block_on(embedded::start(loopback))
         .expect("a free port can be listened on");
     let echo = serving.block_on(echo::Echo::start());
-    let older = RealEtcd::start();
+    let older = RealEtcd::start_on_disk(EtcdVersion::V3_4, &[]);
     let newer = std::env::var_os("MILLION_ETCD_3_5")
-        .map(|_| RealEtcd::start_version(EtcdVersion::V3_5, &["--unsafe-no-fsync"]));
+        .map(|_| RealEtcd::start_on_disk(EtcdVersion::V3_5, &["--unsafe-no-fsync"]));
 
     let mut servers = vec![
         ("embedded, in memory", etcd.endpoint()),

@@ -26,7 +26,7 @@ use million::etcd_service::settings::EtcdSettings;
 use million::etcd_service::{Endpoint, Etcd, EtcdError, Get, Put};
 use million::framework::settings::Document;
 use million::framework::{Cx, Handle, Handler, Message, Million, Options, Service};
-use support::real_etcd::RealEtcd;
+use support::real_etcd::{EtcdVersion, RealEtcd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,7 +66,7 @@ struct Ended {
 fn main() -> ExitCode {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let share = if quick { 5 } else { 1 };
-    let server = RealEtcd::start();
+    let server = RealEtcd::start_on_disk(EtcdVersion::V3_4, &[]);
     let million = Million::builder().build().expect("threads can be started");
     let target = server.endpoint().trim_start_matches("http://").parse();
     let link = million.block_on(Link::start(target.expect("it is an address")));

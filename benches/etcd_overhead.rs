@@ -34,7 +34,7 @@ use million::etcd_service::{Endpoint, Etcd, Get, Unwatch, Watch, WatchEvent, Wat
 use million::framework::settings::Document;
 use million::framework::{Cx, Handle, Handler, Message, Million, Service};
 use report::{Round, report};
-use support::real_etcd::RealEtcd;
+use support::real_etcd::{EtcdVersion, RealEtcd};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
 
 impl World {
     fn new() -> Self {
-        let server = RealEtcd::start();
+        let server = RealEtcd::start_on_disk(EtcdVersion::V3_4, &[]);
         let endpoint = server.endpoint();
         let million = Million::builder().io_threads(IO_THREADS).build();
         let million = million.expect("threads can be started");

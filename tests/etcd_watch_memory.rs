@@ -19,8 +19,8 @@ use million::framework::settings::Document;
 use million::framework::{Cx, Handle, Handler, Million, Options, Service};
 use tokio::sync::Semaphore;
 
-#[path = "support/real_etcd.rs"]
-mod real_etcd;
+#[path = "support/mod.rs"]
+mod support;
 
 struct Counting;
 
@@ -127,7 +127,7 @@ async fn until_told(behind: &Handle<Behind>, told: &AtomicI64, count: i64) {
 
 #[test]
 fn a_watcher_100_000_events_behind_catches_up_in_order_in_bounded_memory() {
-    let server = real_etcd::RealEtcd::start();
+    let server = support::real_etcd::RealEtcd::start();
     let text = format!("etcd: {{ endpoints: '{}' }}", server.endpoint());
     let document = Document::parse(text, "a test").unwrap();
     let settings = EtcdSettings::from_document(&document).unwrap();

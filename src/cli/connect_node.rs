@@ -8,8 +8,7 @@ use million::services::connect_node;
 use super::args::{ConnectNodeFlags, Override};
 use super::error::CliError;
 use super::output;
-use super::program::{Program, configuration, start_etcd};
-use super::signals::Signals;
+use super::program::{Program, configuration, first_to_end, serve, start_etcd};
 
 /// Users have so long to take what their queues hold.
 const STOP: Duration = Duration::from_secs(10);
@@ -35,8 +34,7 @@ pub(crate) fn run(config: Option<&Path>, flags: ConnectNodeFlags) -> Result<(), 
     let configuration = configuration(config, own.into_iter().chain(round))?;
     let program = Program::start(&configuration)?;
     let services = program.million.services();
-    let served = program.million.block_on(async {
-        let mut signals = Signals::listen()?;
+    let start = async {
         let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
         let mut node = connect_node::start(&services, &configuration.connect_node).await?;
         node.register(&etcd, configuration.push_manager.node_prefix())
@@ -48,11 +46,24 @@ pub(crate) fn run(config: Option<&Path>, flags: ConnectNodeFlags) -> Result<(), 
             node.websocket_address(),
             node.registration_key().unwrap_or_default(),
         ));
-        signals.heard().await;
-        signals.end_at_once_on_the_next(&services);
-        node.stop(STOP).await;
-        Ok(())
-    });
+        Ok((etcd, node))
+    };
+    let served = program.million.block_on(serve(
+        &services,
+        start,
+        async |(etcd, node)| {
+            first_to_end([
+                ("the etcd service", etcd.closed()),
+                ("the Connect-Node", node.handle().closed()),
+                (
+                    "its client of the Controller",
+                    node.controller_client_closed(),
+                ),
+            ])
+            .await
+        },
+        async |(_, node)| node.stop(STOP).await,
+    ));
     program.end();
     served
 }

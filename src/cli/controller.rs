@@ -8,8 +8,7 @@ use million::services::controller;
 use super::args::ControllerFlags;
 use super::error::CliError;
 use super::output;
-use super::program::{Program, configuration};
-use super::signals::Signals;
+use super::program::{Program, configuration, first_to_end, serve};
 
 /// Requests in progress have so long to end.
 const STOP: Duration = Duration::from_secs(5);
@@ -21,18 +20,20 @@ pub(crate) fn run(config: Option<&Path>, flags: ControllerFlags) -> Result<(), C
     )?;
     let program = Program::start(&configuration)?;
     let services = program.million.services();
-    let served = program.million.block_on(async {
-        let mut signals = Signals::listen()?;
+    let start = async {
         let controller = controller::start(&services, &configuration.controller).await?;
         output::result(format_args!(
             "controller listening on {}",
             controller.address()
         ));
-        signals.heard().await;
-        signals.end_at_once_on_the_next(&services);
-        controller.stop(STOP).await;
-        Ok(())
-    });
+        Ok(controller)
+    };
+    let served = program.million.block_on(serve(
+        &services,
+        start,
+        async |controller| first_to_end([("the Controller", controller.handle().closed())]).await,
+        async |controller| controller.stop(STOP).await,
+    ));
     program.end();
     served
 }

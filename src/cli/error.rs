@@ -1,8 +1,8 @@
 //! Why a command failed.
 
 use million::etcd_service::embedded::EmbeddedError;
-use million::framework::BuildError;
 use million::framework::settings::SettingsError;
+use million::framework::{BuildError, ExitReason};
 use million::services::connect_node::ConnectNodeError;
 use million::services::controller::ControllerError;
 use million::services::logging::LoggingError;
@@ -32,6 +32,11 @@ pub(crate) enum CliError {
     ConnectNode(#[from] ConnectNodeError),
     #[error(transparent)]
     Controller(#[from] ControllerError),
+    #[error("{what} has ended by itself ({reason}); the log tells why")]
+    Ended {
+        what: &'static str,
+        reason: ExitReason,
+    },
     #[error("the demo failed: {0}")]
     Demo(String),
 }

@@ -9,8 +9,7 @@ use million::framework::IoError;
 use super::args::EtcdFlags;
 use super::error::CliError;
 use super::output;
-use super::program::{Program, configuration};
-use super::signals::Signals;
+use super::program::{Program, configuration, serve};
 
 /// Open streams are told to end, and the disk gets what is not yet on it: each has five seconds, and this is a little longer.
 const STOP: Duration = Duration::from_secs(11);
@@ -24,8 +23,7 @@ pub(crate) fn run(config: Option<&Path>, flags: EtcdFlags) -> Result<(), CliErro
     if let Some(folder) = &flags.data_dir {
         options = options.data_dir(folder);
     }
-    let served = program.million.block_on(async {
-        let mut signals = Signals::listen()?;
+    let start = async {
         let server = services
             .io(embedded::start_with(flags.listen, options))
             .await
@@ -35,14 +33,20 @@ pub(crate) fn run(config: Option<&Path>, flags: EtcdFlags) -> Result<(), CliErro
             Some(folder) => format!("etcd keeps its data in {}", folder.display()),
             None => "etcd keeps nothing on disk: all keys are gone when it stops".to_owned(),
         });
-        signals.heard().await;
-        signals.end_at_once_on_the_next(&services);
-        let stopped = services.io(tokio::time::timeout(STOP, server.stop())).await;
-        if !matches!(stopped, Ok(Ok(()))) {
-            tracing::warn!("the etcd server did not stop in time, and was cut");
-        }
-        Ok(())
-    });
+        Ok(server)
+    };
+    let served = program.million.block_on(serve(
+        &services,
+        start,
+        // It is no service, and ends when it is told to.
+        async |_| std::future::pending().await,
+        async |server| {
+            let stopped = services.io(tokio::time::timeout(STOP, server.stop())).await;
+            if !matches!(stopped, Ok(Ok(()))) {
+                tracing::warn!("the etcd server did not stop in time, and was cut");
+            }
+        },
+    ));
     program.end();
     served
 }

@@ -8,8 +8,7 @@ use million::services::push_manager;
 use super::args::{Override, PushManagerFlags};
 use super::error::CliError;
 use super::output;
-use super::program::{Program, configuration, start_etcd};
-use super::signals::Signals;
+use super::program::{Program, configuration, first_to_end, serve, start_etcd};
 
 pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), CliError> {
     let own: [Override<'_>; 3] = [
@@ -28,12 +27,11 @@ pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), 
     let program = Program::start(&configuration)?;
     let services = program.million.services();
     let settings = configuration.push_manager;
-    let served = program.million.block_on(async {
-        let mut signals = Signals::listen()?;
+    let start = async {
         let (etcd, endpoint) = start_etcd(&services, configuration.etcd.clone()).await?;
         let push_manager = push_manager::start(&services, settings.clone()).await?;
         let discovery = services.spawn(Discovery::new(
-            etcd,
+            etcd.clone(),
             settings.node_prefix(),
             Subscriber::of(&push_manager.handle),
         ));
@@ -44,13 +42,25 @@ pub(crate) fn run(config: Option<&Path>, flags: PushManagerFlags) -> Result<(), 
             push_manager.metrics_address(),
             settings.node_prefix(),
         ));
-        signals.heard().await;
-        signals.end_at_once_on_the_next(&services);
-        discovery.stop().await;
-        let report = push_manager.stop(settings.shutdown_timeout()).await;
-        tracing::info!(?report, "the push manager has stopped");
-        Ok(())
-    });
+        Ok((etcd, push_manager, discovery))
+    };
+    let served = program.million.block_on(serve(
+        &services,
+        start,
+        async |(etcd, push_manager, discovery)| {
+            first_to_end([
+                ("the etcd service", etcd.closed()),
+                ("the push manager", push_manager.handle.closed()),
+                ("discovery", discovery.closed()),
+            ])
+            .await
+        },
+        async |(_, push_manager, discovery)| {
+            discovery.stop().await;
+            let report = push_manager.stop(settings.shutdown_timeout()).await;
+            tracing::info!(?report, "the push manager has stopped");
+        },
+    ));
     program.end();
     served
 }

@@ -31,6 +31,15 @@ impl Signals {
         }
     }
 
+    /// What `doing` comes to, if no signal is heard before.
+    pub(crate) async fn unless_heard<T>(&mut self, doing: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.heard() => None,
+            done = doing => Some(done),
+        }
+    }
+
     /// The end has begun: another signal ends the process at once.
     pub(crate) fn end_at_once_on_the_next(mut self, services: &million::framework::Services) {
         services

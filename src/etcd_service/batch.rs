@@ -9,7 +9,7 @@ use super::error::EtcdError;
 use super::failure::{Action, Effect};
 use super::get::Get;
 use super::key_value::KeyValue;
-use super::kv::{FreshStarts, revision_of};
+use super::kv::{FreshStarts, of_later_part, revision_of};
 use super::service::{Etcd, run};
 use super::txn_answer::first_pair;
 use crate::framework::{Cx, Handler, Message};
@@ -105,7 +105,8 @@ impl Connection {
             revision
         };
         for chunk in rest.chunks(CHUNK) {
-            found.extend(self.get_chunk(batch, chunk, pinned).await?.0);
+            let read = self.get_chunk(batch, chunk, pinned).await;
+            found.extend(read.map_err(of_later_part)?.0);
         }
         Ok((found, revision))
     }

@@ -170,14 +170,9 @@ impl Claim {
 
     /// Asks, and waits for its turn: as long as it takes. Returns its key.
     async fn queue(&self, id: LeaseId, what: &str) -> Result<Vec<u8>, EtcdError> {
-        let (mut lock, mut election) = self
-            .connection
-            .request(&what, Effect::Reads, |clients| {
-                let clients = (clients.lock.clone(), clients.election.clone());
-                async move { Ok(clients) }
-            })
-            .await?;
-        let endpoint = self.connection.endpoint().to_owned();
+        let (link, endpoint) = self.connection.link(&what).await?;
+        let clients = link.with_leader();
+        let (mut lock, mut election) = (clients.lock.clone(), clients.election.clone());
         let name = self.name.clone();
         let key = match &self.ask {
             Ask::Lock => {

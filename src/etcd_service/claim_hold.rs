@@ -10,7 +10,6 @@ use super::claim::{Claim, Won};
 use super::claim_lease::ClaimLease;
 use super::election::proclaim;
 use super::error::EtcdError;
-use super::failure::Effect;
 use super::get::Get;
 use super::lease::LeaseId;
 use super::tenure::{Loss, Proclaim, State, Tenure, not_held};
@@ -111,11 +110,9 @@ impl Claim {
 
     async fn watch_once(&self, key: &[u8], start: &mut i64) -> Result<(), ClientError> {
         let broken = || ClientError::WatchError("the watch ended".to_owned());
-        let client = self.connection.request(&"watch", Effect::Reads, |clients| {
-            let watch = clients.watch.clone();
-            async move { Ok(watch) }
-        });
-        let mut client = client.await.map_err(|_| broken())?;
+        let linked = self.connection.link(&"watch").await;
+        let (link, _) = linked.map_err(|_| broken())?;
+        let mut client = link.with_leader().watch.clone();
         let options = WatchOptions::new()
             .with_start_revision(*start)
             .with_filters([WatchFilterType::NoPut]);

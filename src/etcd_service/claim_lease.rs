@@ -9,10 +9,8 @@ use super::backoff::Backoff;
 use super::connection::Connection;
 use super::error::EtcdError;
 use super::lease::LeaseId;
+use super::lease_clock::SIGNS_PER_TTL;
 use super::tenure::Loss;
-
-/// Twice may a sign of life be lost before the lease ends.
-const SIGNS_PER_TTL: u32 = 3;
 
 /// Keeps one lease alive while [`next`](Self::next) is awaited again and again.
 pub(super) struct ClaimLease {

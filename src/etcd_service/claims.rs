@@ -3,14 +3,19 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::connection::Connection;
 use super::error::EtcdError;
+use super::failure::{Effect, Failure};
+use super::remote::Link;
 
 /// Waits until a lock or a leadership is had. The reply to [`Lock`](super::Lock) and [`Campaign`](super::Campaign), to be awaited.
 ///
@@ -100,10 +105,7 @@ impl Claims {
     pub(super) async fn end(self, limit: Duration) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(limit, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::warn!("some locks could not be let go in time; they go when their leases end");
         }
     }
@@ -116,6 +118,23 @@ impl Default for Claims {
             tasks: TaskTracker::new(),
             _stops: stop.clone().drop_guard(),
             stop,
+        }
+    }
+}
+
+impl Connection {
+    /// The connection to the endpoint in use, for what waits on it for long, and that endpoint. It says nothing of whether the endpoint answers, and
+    /// is given as long as one request.
+    pub(super) async fn link(
+        &self,
+        what: &(dyn fmt::Display + Sync),
+    ) -> Result<(Arc<Link>, String), EtcdError> {
+        let (index, limit) = (self.current(), self.request_timeout());
+        let endpoint = self.endpoint_at(index).to_owned();
+        match timeout(limit, self.remote(index).link(&self.dialer)).await {
+            Ok(Ok(link)) => Ok((link, endpoint)),
+            Ok(Err(error)) => Err(self.failed(index, &error, what, Effect::Reads).error),
+            Err(_) => Err(Failure::elapsed(limit, what, &endpoint, Effect::Reads).error),
         }
     }
 }

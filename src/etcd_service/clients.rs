@@ -19,6 +19,8 @@ pub(super) const MAX_DECODED_BYTES: usize = i32::MAX as usize;
 
 /// The clients of one connection to one endpoint. They share a login.
 pub(super) struct Clients {
+    /// The endpoint.
+    pub(super) url: String,
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
     pub(super) maintenance: MaintenanceClient,
@@ -40,6 +42,7 @@ impl Clients {
     ) -> Result<Self, ClientError> {
         let client = Client::from_channel(channel.for_library(), Some(options)).await?;
         Ok(Self {
+            url: channel.url(),
             kv: client
                 .kv_client()
                 .max_decoding_message_size(MAX_DECODED_BYTES),

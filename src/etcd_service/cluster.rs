@@ -134,15 +134,14 @@ impl Handler<MemberList> for Etcd {
 
 impl Connection {
     async fn status(&self) -> Result<ServerStatus, EtcdError> {
-        let (index, answer) = self
+        let (endpoint, answer) = self
             .request(&"get the status", Effect::ReadsLocally, |clients| {
                 let mut maintenance = clients.maintenance.clone();
-                // The one that is asked is the one in use now.
-                let index = self.current();
-                async move { Ok((index, maintenance.status().await?)) }
+                let endpoint = clients.url.clone();
+                async move { Ok((endpoint, maintenance.status().await?)) }
             })
             .await?;
-        Ok(server_status(self.endpoint_at(index).to_owned(), &answer))
+        Ok(server_status(endpoint, &answer))
     }
 
     async fn status_of_all(&self) -> Vec<EndpointStatus> {

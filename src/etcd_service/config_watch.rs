@@ -18,8 +18,9 @@ use super::config::{Located, locate, locate_value};
 use super::config_changes::{ConfigChanges, Told};
 use super::config_value::ConfigValue;
 use super::error::EtcdError;
+use super::read_refused::ReadRefused;
 use super::service::Etcd;
-use super::watch::{Unwatch, Watch, WatchEvent, WatchId, WatchKind};
+use super::watch::{Unwatch, Wanted, Watch, WatchEvent, WatchId, WatchKind};
 use crate::framework::{Cx, Handle, Handler, Io, Message, Options, Recipient, Service, StartError};
 
 /// The number of a watch over the configuration, never used again by the same service.
@@ -35,6 +36,7 @@ pub struct ConfigWatchId(WatchId);
 /// - Each tells the old and the new value. The old one of an event is the new one of the event before it about the same path.
 /// - **No change, no event**: a value that is set to what it is already is not told.
 /// - After etcd was away for so long that it has forgotten what happened meanwhile, the difference is told.
+/// - While etcd refuses to be read, nothing is told but to the log, and to those who [want to hear it](Self::refusals).
 /// - It ends when it is unwatched, when its subscriber has ended, or with the service.
 ///
 /// ```
@@ -66,6 +68,7 @@ pub struct ConfigWatch {
     prefix: bool,
     changes_only: bool,
     subscriber: Recipient<ConfigChangeEvent>,
+    refused: Option<Recipient<ReadRefused>>,
 }
 
 impl ConfigWatch {
@@ -76,6 +79,7 @@ impl ConfigWatch {
             prefix: false,
             changes_only: false,
             subscriber,
+            refused: None,
         }
     }
 
@@ -93,16 +97,24 @@ impl ConfigWatch {
         self.changes_only = true;
         self
     }
+
+    /// Tells `refused` when etcd [refuses](ReadRefused) to be read. Else only the log says so.
+    pub fn refusals(mut self, refused: Recipient<ReadRefused>) -> Self {
+        self.refused = Some(refused);
+        self
+    }
 }
 
 impl Message for ConfigWatch {
-    /// The number of the watch. [`EtcdError::Invalid`] for an empty path; [`EtcdError::TimedOut`] when only changes are wanted and etcd
-    /// does not tell in time what is set.
+    /// The number of the watch. [`EtcdError::Invalid`] for an empty path. When only changes are wanted, [`EtcdError::TimedOut`] if etcd
+    /// does not tell in time what is set, and [`EtcdError::Unauthenticated`] if it refuses to.
     type Reply = Result<ConfigWatchId, EtcdError>;
 }
 
-/// Ends a watch over the configuration. After the reply nothing more is sent to the subscriber; what is in its mailbox already is
-/// handled.
+/// Ends a watch over the configuration, for good: after the reply no handler of the subscriber begins with an event of it.
+///
+/// Events in the subscriber's mailbox become [stale](Message::is_stale) before the reply, and the framework drops them unhandled. What a handler has
+/// begun already it finishes, as with [`Unwatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a message does nothing until it is sent"]
 pub struct ConfigUnwatch(pub ConfigWatchId);
@@ -114,6 +126,7 @@ impl Message for ConfigUnwatch {
 
 /// A value of the configuration is there, was changed, or is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigChangeEvent {
     /// Where, without the root.
     pub path: String,
@@ -125,10 +138,16 @@ pub struct ConfigChangeEvent {
     pub kind: ConfigChangeKind,
     /// Which watch tells it.
     pub watch: ConfigWatchId,
+    pub(super) wanted: Wanted,
 }
 
 impl Message for ConfigChangeEvent {
     type Reply = ();
+
+    /// Whether its watch has been [unwatched](ConfigUnwatch).
+    fn is_stale(&self) -> bool {
+        !self.wanted.still()
+    }
 }
 
 /// What happened to a value of the configuration.
@@ -148,10 +167,14 @@ pub enum ConfigChangeKind {
 pub(super) struct Watcher {
     etcd: Handle<Etcd>,
     root: String,
+    /// The path or prefix, without the root.
+    path: String,
     changes: ConfigChanges,
     subscriber: Recipient<ConfigChangeEvent>,
-    /// Whether all that was set when it began has been told.
-    synchronized: watch::Sender<bool>,
+    refused: Option<Recipient<ReadRefused>>,
+    wanted: Wanted,
+    /// Whether all that was set when it began has been told, or that cannot be.
+    synchronized: watch::Sender<Option<Result<(), EtcdError>>>,
     /// Stops the service when those that it connects have ended.
     guard: Option<Io<()>>,
 }
@@ -182,17 +205,29 @@ impl Service for Watcher {
 
 impl Handler<WatchEvent> for Watcher {
     async fn handle(cx: &Cx<Self>, event: WatchEvent) {
-        let (told, subscriber) = cx.with(|watcher| {
+        let (told, subscriber, wanted) = cx.with(|watcher| {
             let told = watcher.told(&event);
-            (told, watcher.subscriber.clone())
+            (told, watcher.subscriber.clone(), watcher.wanted.clone())
         });
-        if let Some(told) = told {
+        if let Some(error) = event.refusal {
+            let (subject, refused) =
+                cx.with(|watcher| (watcher.path.clone(), watcher.refused.clone()));
+            if let Some(refused) = refused {
+                let refusal = ReadRefused {
+                    subject,
+                    error: *error,
+                    wanted,
+                };
+                drop(refused.send(refusal).await);
+            }
+        } else if let Some(told) = told {
             let event = ConfigChangeEvent {
                 path: told.path,
                 old: told.old,
                 new: told.new,
                 kind: told.kind,
                 watch: ConfigWatchId(event.watch),
+                wanted,
             };
             // One who has ended needs no news, and the guard ends this service.
             drop(subscriber.send(event).await);
@@ -204,7 +239,18 @@ impl Watcher {
     fn told(&mut self, event: &WatchEvent) -> Option<Told> {
         if event.kind == WatchKind::Synchronized {
             self.changes.begin();
-            self.synchronized.send_replace(true);
+            self.synchronized.send_replace(Some(Ok(())));
+        }
+        if let Some(error) = &event.refusal {
+            let refused = Some(Err(error.as_ref().clone()));
+            // Once all is told, a refusal tells those who wait nothing.
+            self.synchronized.send_if_modified(|told| {
+                let first = told.is_none();
+                if first {
+                    *told = refused;
+                }
+                first
+            });
         }
         let put = event.kind == WatchKind::Put;
         if !put && event.kind != WatchKind::Delete {
@@ -226,7 +272,7 @@ pub(super) struct ConfigWatches(HashMap<ConfigWatchId, Watching>);
 impl ConfigWatches {
     /// Forgets those that have ended by themselves.
     fn clear(&mut self) {
-        self.0.retain(|_, watching| !watching.0.is_closed());
+        self.0.retain(|_, watching| !watching.service.is_closed());
     }
 }
 
@@ -237,11 +283,14 @@ impl fmt::Debug for ConfigWatches {
 }
 
 /// A watcher, which ends with this.
-struct Watching(Handle<Watcher>);
+struct Watching {
+    service: Handle<Watcher>,
+    wanted: Wanted,
+}
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        drop(self.0.kill());
+        drop(self.service.kill());
     }
 }
 
@@ -251,35 +300,47 @@ impl Handler<ConfigWatch> for Etcd {
             etcd.config_watches().clear();
             (etcd.config_root().to_owned(), etcd.request_timeout())
         });
-        let (synchronized, mut is_synchronized) = watch::channel(false);
+        let (synchronized, mut is_synchronized) = watch::channel(None);
         let scope = if message.prefix {
             Watch::prefix(locate(&root, &message.path).key)
         } else {
             let Located { key, .. } = locate_value(&root, &message.path, "watch a configuration")?;
             Watch::key(key)
         };
-        let watcher = Watching(cx.services().spawn(Watcher {
+        let wanted = Wanted::default();
+        let service = cx.services().spawn(Watcher {
             etcd: cx.handle(),
             root,
+            path: message.path,
             changes: ConfigChanges::new(message.changes_only),
             subscriber: message.subscriber,
+            refused: message.refused,
+            wanted: wanted.clone(),
             synchronized,
             guard: None,
-        }));
-        let watch = scope.to(watcher.0.recipient());
+        });
+        let watcher = Watching { service, wanted };
+        let watch = scope.to(watcher.service.recipient());
         let id = ConfigWatchId(<Self as Handler<Watch>>::handle(cx, watch).await?);
         if message.changes_only {
-            let waiting = pin!(is_synchronized.wait_for(|&synchronized| synchronized));
-            if !matches!(
-                select(waiting, cx.sleep(limit)).await,
-                Either::Left((Ok(_), _))
-            ) {
-                drop(<Self as Handler<Unwatch>>::handle(cx, Unwatch(id.0)).await);
-                return Err(EtcdError::TimedOut {
+            let begun = {
+                let waiting = pin!(is_synchronized.wait_for(Option::is_some));
+                match select(waiting, cx.sleep(limit)).await {
+                    Either::Left((Ok(begun), _)) => begun.clone(),
+                    _ => None,
+                }
+            };
+            let begun = begun.unwrap_or_else(|| {
+                Err(EtcdError::TimedOut {
                     what: "watch a configuration".to_owned(),
                     endpoint: "the endpoint in use".to_owned(),
                     reason: format!("etcd did not tell within {limit:?} what is set"),
-                });
+                })
+            });
+            if let Err(error) = begun {
+                watcher.wanted.no_more();
+                drop(<Self as Handler<Unwatch>>::handle(cx, Unwatch(id.0)).await);
+                return Err(error);
             }
         }
         cx.state().config_watches().0.insert(id, watcher);
@@ -290,15 +351,16 @@ impl Handler<ConfigWatch> for Etcd {
 impl Handler<ConfigUnwatch> for Etcd {
     async fn handle(cx: &Cx<Self>, ConfigUnwatch(id): ConfigUnwatch) -> Result<(), EtcdError> {
         let watching = cx.state().config_watches().0.remove(&id);
-        let Some(watching) = watching.filter(|watching| !watching.0.is_closed()) else {
+        let Some(watching) = watching.filter(|watching| !watching.service.is_closed()) else {
             return Err(EtcdError::NotFound {
                 what: "unwatch a configuration".to_owned(),
                 endpoint: "this service".to_owned(),
                 reason: format!("{id:?} is no watch"),
             });
         };
+        watching.wanted.no_more();
         // Ready when it is gone, and with it all that could send.
-        watching.0.kill().await;
+        watching.service.kill().await;
         // It ends as well when its subscriber, which that was, has ended; whichever comes first.
         drop(<Self as Handler<Unwatch>>::handle(cx, Unwatch(id.0)).await);
         Ok(())

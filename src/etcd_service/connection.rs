@@ -20,16 +20,21 @@ use etcd_client::{Error as ClientError, StatusResponse};
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use super::clients::Clients;
-use super::dial::Dialer;
+use super::dial::{Dialer, ENDED_UNANSWERED};
 use super::error::EtcdError;
 use super::failure::{Effect, Failure, Health};
 use super::gate::Gate;
 use super::remote::Remote;
 use super::routes::Routes;
 use super::settings::EtcdSettings;
+
+/// What a start does, in errors.
+const CONNECT: &str = "connect to etcd";
 
 /// All endpoints of one etcd, and the one in use. Requests may run at the same time.
 pub(super) struct Connection {
@@ -41,11 +46,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `urls`, of which there is at least one: asks all for their status, and takes the first that answers.
+    /// Connects to `urls`, of which there is at least one: asks all for their status, again and again those that cannot be reached, and
+    /// takes the first that answers.
     ///
     /// # Errors
     ///
-    /// None has answered within `connect_timeout`: the error names each and what failed there. Or a file for TLS cannot be read.
+    /// None has answered within `connect_timeout`: the error names each and what failed there last. Or, at once, one refused the login, the two
+    /// do not trust each other, or a file for TLS cannot be read.
     pub(super) async fn open(
         settings: &EtcdSettings,
         urls: Vec<String>,
@@ -139,8 +146,10 @@ impl Connection {
 
     /// Asks all endpoints for their status, and uses the first that answers.
     async fn first_alive(&self) -> Result<(), EtcdError> {
+        let deadline = Instant::now() + self.dialer.connect_timeout();
+        let enough = &CancellationToken::new();
         let mut asked: FuturesUnordered<_> = (0..self.remotes.len())
-            .map(|index| async move { (index, self.greet(index).await) })
+            .map(|index| async move { (index, self.greet(index, deadline, enough).await) })
             .collect();
         let mut failed = Vec::new();
         let mut leaderless = None;
@@ -169,21 +178,52 @@ impl Connection {
         }
     }
 
-    async fn greet(&self, index: usize) -> Result<StatusResponse, Failure> {
-        let (what, remote) = ("connect to etcd", self.remote(index));
-        let limit = self.dialer.connect_timeout();
-        let greeting = async {
-            let failed = |error: &_| Failure::of(error, &what, remote.url(), Effect::Reads);
-            let link = remote
-                .link(&self.dialer)
-                .await
-                .map_err(|error| failed(&*error))?;
-            let mut maintenance = link.with_leader().maintenance.clone();
-            maintenance.status().await.map_err(|error| failed(&error))
-        };
-        timeout(limit, greeting)
+    /// Asks an endpoint for its status until it answers, or the deadline has come. What says more than that it cannot be reached yet is
+    /// `enough` for all: they are not asked again.
+    async fn greet(
+        &self,
+        index: usize,
+        deadline: Instant,
+        enough: &CancellationToken,
+    ) -> Result<StatusResponse, Failure> {
+        let mut backoff = Backoff::default();
+        let mut last = None;
+        loop {
+            let failure = match timeout_at(deadline, self.greet_once(index)).await {
+                Ok(Ok(status)) => return Ok(status),
+                Ok(Err(failure)) => failure,
+                Err(_) => return Err(last.unwrap_or_else(|| self.silent_at_start(index))),
+            };
+            let wants_tls = failure.error.reason().contains(ENDED_UNANSWERED);
+            if failure.health == Health::Useless || wants_tls || !failure.error.is_retryable() {
+                enough.cancel();
+            }
+            let next = Instant::now() + backoff.next();
+            if next >= deadline {
+                return Err(failure);
+            }
+            tokio::select! {
+                biased;
+                () = enough.cancelled() => return Err(failure),
+                () = sleep_until(next) => last = Some(failure),
+            }
+        }
+    }
+
+    async fn greet_once(&self, index: usize) -> Result<StatusResponse, Failure> {
+        let remote = self.remote(index);
+        let failed = |error: &_| Failure::of(error, &CONNECT, remote.url(), Effect::Reads);
+        let link = remote
+            .link(&self.dialer)
             .await
-            .unwrap_or_else(|_| Err(Failure::elapsed(limit, &what, remote.url(), Effect::Reads)))
+            .map_err(|error| failed(&*error))?;
+        let mut maintenance = link.with_leader().maintenance.clone();
+        maintenance.status().await.map_err(|error| failed(&error))
+    }
+
+    fn silent_at_start(&self, index: usize) -> Failure {
+        let (limit, endpoint) = (self.dialer.connect_timeout(), self.endpoint_at(index));
+        Failure::elapsed(limit, &CONNECT, endpoint, Effect::Reads)
     }
 }
 
@@ -203,7 +243,7 @@ fn none_alive(failed: Vec<EtcdError>) -> EtcdError {
         }
     }
     telling.unwrap_or_else(|| EtcdError::Unavailable {
-        what: "connect to etcd".to_owned(),
+        what: CONNECT.to_owned(),
         endpoint: "any of etcd.endpoints".to_owned(),
         reason: reasons.join("; "),
     })

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Error as ClientError};
-use tokio_rustls::rustls::ClientConfig;
 use tonic::Status;
 
 use super::clients::{Clients, with_leader};
@@ -12,13 +11,16 @@ use super::error::EtcdError;
 use super::failure_kind::{Kind, is_answer, reason};
 use super::http2::{Channel, Target};
 use super::settings::{Auth, Endpoints, EtcdSettings};
-use super::tls_files::client_config;
+use super::tls_files::{ClientTls, Identity};
 use super::tls_refusal::ENDED_AFTER_HANDSHAKE;
+
+/// How a connection ends over which a server does not answer: so does one that wants TLS, and one that is going down.
+pub(super) const ENDED_UNANSWERED: &str = "the server ended the connection before it answered";
 
 /// How connections are made.
 pub(super) struct Dialer {
     auth: Option<Auth>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<ClientTls>,
     connect_timeout: Duration,
 }
 
@@ -38,7 +40,7 @@ impl Dialer {
         if let Some(tls) = settings.tls() {
             let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
             let (tls, endpoints) = (tls.clone(), endpoints.join(", "));
-            let read = tokio::task::spawn_blocking(move || client_config(&tls, &endpoints)).await;
+            let read = tokio::task::spawn_blocking(move || ClientTls::read(&tls, &endpoints)).await;
             dialer.tls = Some(read.map_err(|error| EtcdError::Unavailable {
                 what: "read the files of etcd.tls".to_owned(),
                 endpoint: "this machine".to_owned(),
@@ -53,6 +55,11 @@ impl Dialer {
         self.auth.as_ref()
     }
 
+    /// What this client shows over TLS, if it shows anything.
+    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.tls.as_ref()?.identity.as_ref()
+    }
+
     /// How long a connection may take to be made, the login included.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
@@ -60,7 +67,8 @@ impl Dialer {
 
     /// What is needed to connect to `url`.
     pub(super) fn target(&self, url: &str) -> Result<Target, EtcdError> {
-        Target::new(url, self.tls.as_ref()).map_err(|error| EtcdError::Invalid {
+        let config = self.tls.as_ref().map(|tls| &tls.config);
+        Target::new(url, config).map_err(|error| EtcdError::Invalid {
             what: "set up a connection".to_owned(),
             endpoint: url.to_owned(),
             reason: error.to_string(),
@@ -72,7 +80,8 @@ impl Dialer {
         let limit = self.connect_timeout;
         let options = with_leader(self.auth()).with_auto_token_refresh(true);
         in_time(limit, async {
-            Clients::over(&connect(target, limit).await?, options).await
+            let channel = connect(target, self.identity(), limit).await?;
+            Clients::over(&channel, options).await
         })
         .await
     }
@@ -81,11 +90,12 @@ impl Dialer {
 /// A connection to `target` and the clients over it that need a leader.
 pub(super) async fn dial(
     target: Target,
+    identity: Option<Arc<Identity>>,
     auth: Option<Auth>,
     limit: Duration,
 ) -> Result<(Channel, Clients), ClientError> {
     let dialing = async {
-        let channel = connect(&target, limit).await?;
+        let channel = connect(&target, identity.as_ref(), limit).await?;
         let clients = Clients::over(&channel, with_leader(auth.as_ref())).await?;
         Ok((channel, clients))
     };
@@ -96,7 +106,14 @@ pub(super) async fn dial(
 ///
 /// A server that refuses this client's certificate says so after the handshake, when the connection counts as made; and it
 /// is heard only by a request that was there before. So a request makes the connection.
-async fn connect(target: &Target, limit: Duration) -> Result<Channel, ClientError> {
+async fn connect(
+    target: &Target,
+    identity: Option<&Arc<Identity>>,
+    limit: Duration,
+) -> Result<Channel, ClientError> {
+    if let Some(identity) = identity {
+        identity.renew().await;
+    }
     let made = target.connect(limit).await;
     let channel =
         made.map_err(|error| ClientError::GRpcStatus(Status::from_error(Box::new(error))))?;
@@ -116,7 +133,7 @@ fn unanswered(target: &Target, status: Status) -> ClientError {
         format!("{ENDED_AFTER_HANDSHAKE}: {text}")
     } else {
         format!(
-            "the server ended the connection before it answered: {text}; if it wants TLS, write https:// in etcd.endpoints and insecure: false under etcd.tls"
+            "{ENDED_UNANSWERED}: {text}; if it wants TLS, write https:// in etcd.endpoints and insecure: false under etcd.tls"
         )
     })
 }

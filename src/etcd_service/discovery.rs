@@ -7,8 +7,9 @@ use tokio::sync::Mutex;
 
 use super::discovery_table::{Notice, Table};
 use super::node_record::tags;
+use super::read_refused::ReadRefused;
 use super::service::Etcd;
-use super::watch::{Unwatch, Watch, WatchEvent, WatchId, WatchKind};
+use super::watch::{Unwatch, Wanted, Watch, WatchEvent, WatchId, WatchKind};
 use crate::framework::{Cx, Handle, Handler, Io, Message, Recipient, Service, StartError};
 
 /// A registered node.
@@ -59,6 +60,7 @@ pub struct Subscriber {
     up: Recipient<NodeUp>,
     down: Recipient<NodeDown>,
     synchronized: Recipient<Synchronized>,
+    refused: Option<Recipient<ReadRefused>>,
 }
 
 impl Subscriber {
@@ -71,7 +73,15 @@ impl Subscriber {
             up: handle.recipient(),
             down: handle.recipient(),
             synchronized: handle.recipient(),
+            refused: None,
         }
+    }
+
+    /// Tells the service behind `handle` as well when etcd [refuses](ReadRefused) to tell of nodes. Else only the log says so.
+    #[must_use]
+    pub fn with_refusals<S: Handler<ReadRefused>>(mut self, handle: &Handle<S>) -> Self {
+        self.refused = Some(handle.recipient());
+        self
     }
 }
 
@@ -84,7 +94,9 @@ impl Subscriber {
 /// - A node is told down before it is told up again, also when its record changed under the same key; an equal record is no news.
 /// - A record that is none is logged and skipped; if a node was up under its key, it is told down.
 /// - While etcd is away, nobody is told down: the nodes may well be there. What changed is told when etcd is back.
-/// - It stops by itself when the subscriber or the etcd service has ended.
+/// - The same while etcd refuses to be read, which is logged, and told to those who [want to hear it](Subscriber::with_refusals).
+/// - It stops by itself when the subscriber or the etcd service has ended. An etcd service that a supervisor starts again has not ended, and has
+///   forgotten its watches: supervise it and its discoveries together, [one for all](crate::framework::Strategy::OneForAll).
 ///
 /// ```
 /// use million::etcd_service::settings::EtcdSettings;
@@ -233,6 +245,15 @@ impl Handler<WatchEvent> for Discovery {
         }
         if event.kind == WatchKind::Synchronized {
             let _ = subscriber.synchronized.send(Synchronized).await;
+        }
+        if let (Some(error), Some(refused)) = (event.refusal, subscriber.refused) {
+            let subject = cx.with(|discovery| discovery.prefix.clone());
+            let refusal = ReadRefused {
+                subject,
+                error: *error,
+                wanted: Wanted::default(),
+            };
+            let _ = refused.send(refusal).await;
         }
     }
 }

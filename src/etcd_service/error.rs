@@ -19,7 +19,7 @@ pub enum EtcdError {
         /// What etcd or the connection said.
         reason: String,
     },
-    /// No answer came in time. Only reads end so: a write whose answer is missing has an unknown outcome.
+    /// No answer came in time. Nothing was written: a write that was sent and brought no answer has an unknown outcome.
     #[error(
         "could not {what} at {endpoint}: {reason}; try again, or give it more time (a request has etcd.request_timeout)"
     )]
@@ -55,9 +55,10 @@ pub enum EtcdError {
         /// Which side refused what, and where to look.
         reason: String,
     },
-    /// etcd has reached its quota and takes no writes until somebody makes room. Nothing was written.
+    /// etcd has reached its quota and takes no writes until somebody makes room. A write that was under way when others filled it may have
+    /// been done.
     #[error(
-        "could not {what} at {endpoint}: {reason}; make room: compact, defragment each member, then `etcdctl alarm disarm`; or raise --quota-backend-bytes"
+        "could not {what} at {endpoint}: {reason}; make room: compact, defragment each member, then `etcdctl alarm disarm`; or raise --quota-backend-bytes. Read what is there before you write again: what was under way may have been done"
     )]
     NoSpace {
         /// What was tried.

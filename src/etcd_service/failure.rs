@@ -97,7 +97,8 @@ impl Failure {
         effect: Effect,
     ) -> Self {
         let kind = kind(error);
-        let harmless = effect.is_harmless() || kind != Kind::Broken;
+        // A write that others overtook to the quota is done, and then refused.
+        let harmless = effect.is_harmless() || !matches!(kind, Kind::Broken | Kind::NoSpace);
         let from_etcd = matches!(error, ClientError::GRpcStatus(status) if is_answer(status));
         Self {
             error: kind.error(what, endpoint, reason(error, kind), harmless),
@@ -185,6 +186,39 @@ mod tests {
             assert!(read.harmless && read.error.is_retryable());
             assert_eq!(read.retry, Retry::UntilDeadline);
         }
+    }
+
+    #[test]
+    fn a_write_that_met_the_quota_may_have_been_done() {
+        let full = "etcdserver: mvcc: database space exceeded";
+        let write = failure(Code::ResourceExhausted, full, Effect::Writes);
+        assert!(matches!(write.error, EtcdError::NoSpace { .. }));
+        assert!(!write.harmless && write.retry == Retry::Never);
+    }
+
+    #[test]
+    fn only_what_dialing_says_is_a_refusal_of_tls() {
+        let garbage =
+            || std::io::Error::other("received corrupt message of type InvalidContentType");
+        let of = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let error = ClientError::GRpcStatus(Status::from_error(error));
+            Failure::of(
+                &error,
+                &Action::new("put", b"k"),
+                "https://e",
+                Effect::Writes,
+            )
+        };
+        let dialing = of(Box::new(tonic::ConnectError(garbage().into())));
+        assert!(dialing.harmless && matches!(dialing.error, EtcdError::Tls { .. }));
+        // On a connection that was made, it says nothing of what was sent before.
+        let sent = of(Box::new(garbage()));
+        assert!(!sent.harmless);
+        assert!(
+            matches!(sent.error, EtcdError::OutcomeUnknown { .. }),
+            "{}",
+            sent.error
+        );
     }
 
     #[test]
@@ -277,6 +311,10 @@ mod tests {
         );
         let old = "etcdserver: revision of auth store is old";
         assert!(failure(Code::InvalidArgument, old, Effect::Reads).stale_token);
+        // As 3.5.1 says it, which knows no code for it.
+        let old = "auth: revision in header is old";
+        let write = failure(Code::Unknown, old, Effect::Writes);
+        assert!(write.stale_token && write.harmless && write.health == Health::Good);
         let wrong = "etcdserver: authentication failed, invalid user ID or password";
         assert!(!failure(Code::InvalidArgument, wrong, Effect::Reads).stale_token);
     }

@@ -24,7 +24,9 @@ use crate::framework::{Cx, Handler, Message};
 ///
 /// async fn well(etcd: &Handle<Etcd>) -> bool {
 ///     match etcd.call(CheckHeartbeats).await {
-///         Ok(Ok(report)) => report.near_expiry.is_empty() && report.astray.is_empty(),
+///         Ok(Ok(report)) => {
+///             report.near_expiry.is_empty() && report.astray.is_empty() && report.unseen == 0
+///         }
 ///         _ => false,
 ///     }
 /// }
@@ -34,7 +36,7 @@ use crate::framework::{Cx, Handler, Message};
 pub struct CheckHeartbeats;
 
 impl Message for CheckHeartbeats {
-    /// What was found.
+    /// What was found, also when etcd does not answer: the leases are known without it.
     type Reply = Result<HeartbeatReport, EtcdError>;
 }
 
@@ -49,53 +51,71 @@ pub struct HeartbeatReport {
     pub keys: usize,
     /// Those that were not as the service left them: deleted, or put by another.
     pub astray: Vec<String>,
+    /// How many registered keys could not be looked at.
+    pub unseen: usize,
+    /// Why the first of those could not.
+    pub failure: Option<EtcdError>,
 }
 
 /// Looks again and again.
 pub(super) async fn run(holder: Holder, etcd: Arc<Connection>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let found = check(&holder, &etcd).await;
-        let (failing, leases) = holder.keeper.failing();
-        if !failing.is_empty() {
-            let shortest = failing.iter().map(|(_, left)| *left).min();
+        let report = check(&holder, &etcd).await;
+        if !report.near_expiry.is_empty() {
+            let shortest = report.near_expiry.iter().map(|(_, left)| *left).min();
             tracing::warn!(
-                near_expiry = failing.len(),
-                leases,
+                near_expiry = report.near_expiry.len(),
+                leases = report.leases,
                 ?shortest,
                 "leases are near their end: nothing is heard of etcd"
             );
         }
-        match found {
-            Ok(report) if !report.astray.is_empty() => {
-                tracing::warn!(
-                    astray = report.astray.len(),
-                    keys = report.keys,
-                    first = report.astray[0],
-                    "registered keys are not as they were put"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "registered keys could not be looked at"),
+        if let Some(first) = report.astray.first() {
+            tracing::warn!(
+                astray = report.astray.len(),
+                keys = report.keys,
+                first,
+                "registered keys are not as they were put"
+            );
+        }
+        if let Some(error) = report.failure {
+            tracing::debug!(%error, keys = report.unseen, "registered keys could not be looked at");
         }
     }
 }
 
 /// Looks once. What is astray is looked after by its registration.
-async fn check(holder: &Holder, etcd: &Connection) -> Result<HeartbeatReport, EtcdError> {
+async fn check(holder: &Holder, etcd: &Connection) -> HeartbeatReport {
     let registrations = holder.registered.all();
     let keys: Vec<(&Arc<Shared>, usize)> = registrations
         .iter()
         .flat_map(|shared| (0..shared.keys.len()).map(move |index| (shared, index)))
         .collect();
     let mut astray = Vec::new();
+    let (mut unseen, mut failure, mut away) = (0, None, false);
     for some in keys.chunks(MAX_OPERATIONS) {
         let names: Vec<&str> = some
             .iter()
             .map(|(shared, index)| shared.keys[*index].as_str())
             .collect();
         let asked = Instant::now();
-        let found = etcd.look_at(&names).await?;
+        // While etcd is away, the others would be waited for in vain.
+        let found = match away {
+            true => None,
+            false => match etcd.look_at(&names).await {
+                Ok(found) => Some(found),
+                Err(error) => {
+                    away = error.is_retryable();
+                    failure.get_or_insert(error);
+                    None
+                }
+            },
+        };
+        let Some(found) = found else {
+            unseen += some.len();
+            continue;
+        };
         for ((shared, index), found) in some.iter().zip(found) {
             let revision = found.map_or(0, |pair| pair.mod_revision);
             let mut seen = shared.seen.lock();
@@ -112,18 +132,20 @@ async fn check(holder: &Holder, etcd: &Connection) -> Result<HeartbeatReport, Et
         }
     }
     let (near_expiry, leases) = holder.keeper.failing();
-    Ok(HeartbeatReport {
+    HeartbeatReport {
         leases,
         near_expiry,
-        keys: keys.len(),
+        keys: keys.len() - unseen,
         astray,
-    })
+        unseen,
+        failure,
+    }
 }
 
 impl Handler<CheckHeartbeats> for Etcd {
     async fn handle(cx: &Cx<Self>, _: CheckHeartbeats) -> Result<HeartbeatReport, EtcdError> {
         let holder = cx.state().holdings().holder();
-        let check = |etcd: Arc<Connection>| async move { check(&holder, &etcd).await };
+        let check = |etcd: Arc<Connection>| async move { Ok(check(&holder, &etcd).await) };
         run_in(cx, "look at registered keys", Effect::Reads, check).await
     }
 }

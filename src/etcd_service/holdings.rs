@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -24,7 +25,7 @@ use crate::framework::{Cx, Io};
 /// the requests of others find room between theirs.
 const MENDED_AT_ONCE: usize = 64;
 
-/// A revocation whose outcome is unknown is tried again: it does no harm twice, and what it misses stays until its time is over.
+/// Attempts at a revocation before whoever waits for it is told that it has failed so far.
 const REVOCATIONS: u32 = 3;
 
 /// All that is held, and what looks after it.
@@ -175,18 +176,39 @@ impl LettingGo {
     }
 }
 
-/// Revokes a lease. One that has ended by itself is as good as revoked.
-pub(super) async fn revoke(etcd: &Connection, lease: LeaseId) -> Result<(), EtcdError> {
+/// Revokes a lease that is kept by nobody any more, and tells how the first attempts went. Then it is tried until it is done, or the lease
+/// has ended by itself after its `ttl`: what hangs on it should not stay a moment longer than etcd is away.
+pub(super) async fn revoke(
+    etcd: &Connection,
+    lease: LeaseId,
+    ttl: Duration,
+    tell: impl FnOnce(Result<(), EtcdError>),
+) {
+    let over = Instant::now().checked_add(ttl);
     let mut backoff = Backoff::default();
-    let mut left = REVOCATIONS;
+    let mut tell = Some(tell);
+    let mut attempts = 0;
     loop {
-        left -= 1;
-        match etcd.revoke(lease).await {
-            Err(EtcdError::NotFound { .. }) => return Ok(()),
-            Err(EtcdError::OutcomeUnknown { .. } | EtcdError::Unavailable { .. }) if left > 0 => {
-                tokio::time::sleep(backoff.next()).await;
-            }
-            revoked => return revoked,
+        attempts += 1;
+        let revoked = etcd.revoke_own(lease).await;
+        let in_vain = match &revoked {
+            Ok(()) => false,
+            // Nothing is lost but time.
+            Err(error) => over.is_some_and(|over| Instant::now() < over) && is_worth_another(error),
+        };
+        if (attempts >= REVOCATIONS || !in_vain)
+            && let Some(tell) = tell.take()
+        {
+            tell(revoked);
         }
+        if !in_vain {
+            return;
+        }
+        tokio::time::sleep(backoff.next()).await;
     }
+}
+
+/// Whether the same may succeed later.
+fn is_worth_another(error: &EtcdError) -> bool {
+    error.is_retryable() || matches!(error, EtcdError::OutcomeUnknown { .. })
 }

@@ -68,7 +68,10 @@ pub struct KeptLease {
 struct Shared {
     stop: CancellationToken,
     lost: CancellationToken,
+    /// Cancelled when `revoked` is known, or never will be.
+    answered: CancellationToken,
     ended: CancellationToken,
+    /// How the first attempts to revoke it went.
     revoked: OnceLock<Result<(), EtcdError>>,
 }
 
@@ -103,15 +106,15 @@ impl KeptLease {
     ///
     /// # Errors
     ///
-    /// etcd could not be reached or did not answer: the keys go when the time of the lease is over. [`EtcdError::OutcomeUnknown`]
-    /// also when the service was killed.
+    /// etcd could not be reached or did not answer: the keys go as soon as it can be, or when the time of the lease is over.
+    /// [`EtcdError::OutcomeUnknown`] also when the service was killed.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future does not keep the lease: it is revoked in the background.
     pub async fn revoke(self) -> Result<(), EtcdError> {
         self.shared.stop.cancel();
-        self.shared.ended.cancelled().await;
+        self.shared.answered.cancelled().await;
         self.shared.revoked.get().cloned().unwrap_or_else(|| {
             Err(EtcdError::OutcomeUnknown {
                 what: format!("revoke lease `{}`", self.lease.id),
@@ -132,6 +135,7 @@ impl Drop for KeptLease {
 async fn hold(lease: Lease, mut pulse: LeasePulse, etcd: Arc<Connection>, shared: Arc<Shared>) {
     // Also when this task is aborted.
     let _ended = shared.ended.clone().drop_guard();
+    let _answered = shared.answered.clone().drop_guard();
     let _lost = shared.lost.clone().drop_guard();
     let losing = async {
         while !matches!(pulse.beat().pulse, Pulse::Overdue | Pulse::Lost) {
@@ -147,11 +151,14 @@ async fn hold(lease: Lease, mut pulse: LeasePulse, etcd: Arc<Connection>, shared
         }
     }
     drop(pulse);
-    let revoked = revoke(&etcd, lease.id).await;
-    if let Err(error) = &revoked {
-        tracing::warn!(%error, "a lease could not be revoked; it ends by itself");
-    }
-    drop(shared.revoked.set(revoked));
+    let tell = |revoked: Result<(), EtcdError>| {
+        if let Err(error) = &revoked {
+            tracing::warn!(%error, "a lease could not be revoked yet; it is tried until it ends by itself");
+        }
+        drop(shared.revoked.set(revoked));
+        shared.answered.cancel();
+    };
+    revoke(&etcd, lease.id, lease.ttl, tell).await;
 }
 
 impl Handler<KeepLease> for Etcd {

@@ -64,8 +64,8 @@ fn or_first(key: &[u8]) -> Vec<u8> {
     if key.is_empty() { FIRST_KEY } else { key }.to_vec()
 }
 
-/// The first key after all with that prefix.
-fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
+/// The first key after all with that prefix; `\0`, which stands for "to the last", if there is none.
+pub(super) fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

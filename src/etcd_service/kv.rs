@@ -31,6 +31,23 @@ pub(super) fn invalid(
     }
 }
 
+/// What failed when a later part of a read was asked for, at the revision that the first part told: a member that is behind does not know that
+/// one yet, which passes.
+pub(super) fn of_later_part(error: EtcdError) -> EtcdError {
+    match error {
+        EtcdError::Invalid {
+            what,
+            endpoint,
+            reason,
+        } if reason.contains("future revision") => EtcdError::Unavailable {
+            what,
+            endpoint,
+            reason: format!("this member is behind the one that told the first part: {reason}"),
+        },
+        other => other,
+    }
+}
+
 /// How often what is read in parts, all at one revision, begins anew when that revision was compacted away meanwhile: who
 /// compacts so often leaves nobody the time to read.
 const FRESH_STARTS: u32 = 3;

@@ -249,7 +249,9 @@ impl Connection {
 const MAX_TTL_SECONDS: u64 = 9_000_000_000;
 
 fn whole_seconds(ttl: Duration) -> Option<i64> {
-    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    let seconds = ttl
+        .as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0));
     (1..=MAX_TTL_SECONDS)
         .contains(&seconds)
         .then(|| i64::try_from(seconds).ok())?
@@ -270,6 +272,6 @@ mod tests {
         assert_eq!(seconds(1), Some(1));
         assert_eq!(seconds(1000), Some(1));
         assert_eq!(seconds(1001), Some(2));
-        assert_eq!(whole_seconds(Duration::MAX - Duration::from_secs(1)), None);
+        assert_eq!(whole_seconds(Duration::MAX), None);
     }
 }

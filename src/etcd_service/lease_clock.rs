@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::lease::{Lease, LeaseId};
 
 /// Twice may a sign of life be lost before the lease ends.
-const SIGNS_PER_TTL: u32 = 3;
+pub(super) const SIGNS_PER_TTL: u32 = 3;
 
 /// How it stands with a lease, as far as this process can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

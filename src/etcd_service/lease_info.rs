@@ -36,7 +36,8 @@ impl LeaseTimeToLive {
         Self { lease, keys: false }
     }
 
-    /// Asks for its keys too.
+    /// Asks for its keys too. With more than 4 MiB of keys, the answer is larger than what is read of leases, and the request fails as
+    /// [`EtcdError::Invalid`].
     pub fn keys(mut self) -> Self {
         self.keys = true;
         self

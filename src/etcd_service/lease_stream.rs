@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::Backoff;
 use super::clients::Clients;
 use super::connection::Connection;
+use super::dedicated::Dedicated;
 use super::error::EtcdError;
 use super::failure::{Effect, Failure};
 use super::lease::{Lease, LeaseId};
@@ -100,7 +101,7 @@ impl LeasePulse {
 
 impl Drop for LeasePulse {
     fn drop(&mut self) {
-        self.keeper.forget(self.id);
+        self.keeper.forget(self.id, &self.beats);
     }
 }
 
@@ -144,16 +145,20 @@ impl LeaseKeeper {
     pub(super) async fn run(self, connection: Arc<Connection>) {
         let stream = Stream {
             keeper: self.clone(),
-            endpoint: connection.current(),
-            connection,
+            line: Dedicated::new(connection),
             backoff: Backoff::default(),
             outage: None,
         };
         tokio::join!(self.tell_turns(), stream.run());
     }
 
-    fn forget(&self, id: LeaseId) {
+    fn forget(&self, id: LeaseId, beats: &watch::Receiver<Beat>) {
         let mut leases = self.0.leases.lock();
+        let own = leases.beats.get(&id);
+        if !own.is_some_and(|own| own.subscribe().same_channel(beats)) {
+            // Lost, or kept again for another under the same number.
+            return;
+        }
         leases.beats.remove(&id);
         if leases.clock.forget(id) && leases.clock.is_empty() {
             // The stream is not needed any more.
@@ -180,8 +185,14 @@ impl LeaseKeeper {
 
     fn answered(&self, id: LeaseId) {
         let mut leases = self.0.leases.lock();
-        if let Some((known, _)) = leases.clock.answered(id) {
-            leases.tell(id, Pulse::Alive, Some(known));
+        let Some((known, changed)) = leases.clock.answered(id) else {
+            return;
+        };
+        leases.tell(id, Pulse::Alive, Some(known));
+        drop(leases);
+        if changed {
+            // One that was overdue had no turn to wait for, and now has one.
+            self.0.turns.notify_one();
         }
     }
 }
@@ -208,9 +219,7 @@ async fn until(then: Option<Instant>) {
 /// The stream, and how it is opened again.
 struct Stream {
     keeper: LeaseKeeper,
-    connection: Arc<Connection>,
-    /// The number of the endpoint in use.
-    endpoint: usize,
+    line: Dedicated,
     backoff: Backoff,
     outage: Option<Instant>,
 }
@@ -248,7 +257,7 @@ impl Stream {
 
     /// One connection, from its beginning until it fails or is not needed any more.
     async fn session(&mut self) -> Result<(), EtcdError> {
-        let clients = self.connection.dedicated(self.endpoint, &WHAT).await?;
+        let clients = self.line.dial(&WHAT).await?;
         let Some((asks, mut answers)) = self.open(&clients).await? else {
             return Ok(());
         };
@@ -334,8 +343,7 @@ impl Stream {
     }
 
     fn failed(&mut self, error: &EtcdError) {
-        self.endpoint = self.endpoint.wrapping_add(1);
-        let next = self.connection.endpoint_at(self.endpoint);
+        let next = self.line.failed();
         let leases = {
             let clock = &mut self.keeper.0.leases.lock().clock;
             clock.unanswered(Instant::now());
@@ -351,21 +359,22 @@ impl Stream {
 
     fn recovered(&mut self) {
         self.backoff.reset();
+        self.line.settled();
         if let Some(since) = self.outage.take() {
-            let endpoint = self.connection.endpoint_at(self.endpoint);
+            let endpoint = self.line.endpoint();
             tracing::warn!(endpoint, outage = ?since.elapsed(), "leases are kept alive again");
         }
     }
 
     fn error(&self, error: &ClientError) -> EtcdError {
-        let endpoint = self.connection.endpoint_at(self.endpoint);
+        let endpoint = self.line.endpoint();
         Failure::of(error, &WHAT, endpoint, Effect::Reads).error
     }
 
     fn unavailable(&self, reason: &str) -> EtcdError {
         EtcdError::Unavailable {
             what: WHAT.to_owned(),
-            endpoint: self.connection.endpoint_at(self.endpoint).to_owned(),
+            endpoint: self.line.endpoint().to_owned(),
             reason: reason.to_owned(),
         }
     }

@@ -240,7 +240,8 @@ pub struct Listing {
     pub pairs: Vec<KeyValue>,
     /// How many keys there are, whatever the limit and the [filter](RevisionFilter).
     pub count: u64,
-    /// The revision of the store that answered: a watch from the one after it on misses nothing.
+    /// The revision of the store that answered. If the pairs are of that revision, as they are unless an older one was asked for, a watch
+    /// from the one after it on misses nothing.
     pub revision: i64,
     /// Whether there are more than the limit let through.
     pub more: bool,

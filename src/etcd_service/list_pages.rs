@@ -5,7 +5,7 @@ use super::error::EtcdError;
 use super::failure::{Action, Effect};
 use super::key_value::KeyValue;
 use super::keys::Keys;
-use super::kv::{FreshStarts, invalid, pairs, revision_of};
+use super::kv::{FreshStarts, invalid, of_later_part, pairs, revision_of};
 use super::list::{List, Listing, SortBy, SortOrder};
 
 /// Pairs in one answer. A value may have 1.5 MiB, so so many stay below the 2 GiB that a message can have; and they are
@@ -42,7 +42,7 @@ impl Connection {
             let got = all.as_ref().map_or(0, |all| all.pairs.len());
             list.limit = u32::try_from(wanted - got).map_or(PAGE, |left| left.min(PAGE));
             let page = self.page(&list).await.map_err(|error| match all {
-                Some(_) => of_later_page(error),
+                Some(_) => of_later_part(error),
                 None => error,
             })?;
             let last = page.pairs.last().map(|pair| pair.key.clone());
@@ -146,22 +146,6 @@ fn after(keys: &Keys, last: Vec<u8>) -> Keys {
             // A prefix without an end: all of 0xff.
             _ => Keys::From(next),
         },
-    }
-}
-
-/// A member that is behind does not know yet the revision that another has told: that passes.
-fn of_later_page(error: EtcdError) -> EtcdError {
-    match error {
-        EtcdError::Invalid {
-            what,
-            endpoint,
-            reason,
-        } if reason.contains("future revision") => EtcdError::Unavailable {
-            what,
-            endpoint,
-            reason: format!("this member is behind the one that told the first part: {reason}"),
-        },
-        other => other,
     }
 }
 

@@ -150,7 +150,8 @@ impl Locked {
     }
 
     /// Whether it is held as far as is known here. By our own clock it is held no more when its lease must have ended, also right
-    /// after this process stood still. Only [`condition`](Self::condition) is sure.
+    /// after this process stood still; but that clock does not count the time for which the machine itself was suspended, after which this
+    /// is wrong until the next sign of life, a third of the time to live later at most. Only [`condition`](Self::condition) is sure.
     pub fn is_held(&self) -> bool {
         self.0.is_held()
     }

@@ -42,6 +42,7 @@ mod config_changes;
 mod config_value;
 mod config_watch;
 mod connection;
+mod dedicated;
 mod delete;
 mod dial;
 mod discovery;
@@ -72,6 +73,7 @@ mod node_record;
 mod observe;
 mod one_flight;
 mod put;
+mod read_refused;
 mod registration;
 mod registration_event;
 mod registration_keys;
@@ -94,6 +96,8 @@ mod watch_change;
 mod watch_cursor;
 #[cfg(test)]
 mod watch_cursor_model;
+mod watch_doubt;
+mod watch_history;
 mod watch_hub;
 mod watch_lane;
 mod watch_listing;
@@ -127,6 +131,7 @@ pub use messages::{
 };
 pub use node_record::{NodeRecord, NodeRecordError};
 pub use observe::{LeaderEvent, Observation, Observe};
+pub use read_refused::ReadRefused;
 pub use registration::{Register, Registration};
 pub use registration_event::{
     LossReason, RegistrationChange, RegistrationEvent, RegistrationStatus,

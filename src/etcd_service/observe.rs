@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::Backoff;
 use super::connection::Connection;
+use super::dedicated::Dedicated;
 use super::error::EtcdError;
 use super::failure::{Action, Effect, Failure};
 use super::key_value::KeyValue;
@@ -136,8 +137,7 @@ struct Observer {
     subscriber: Recipient<LeaderEvent>,
     connection: Arc<Connection>,
     told: Told,
-    /// The number of the endpoint in use.
-    endpoint: usize,
+    line: Dedicated,
 }
 
 /// Why a stream came to its end.
@@ -153,7 +153,7 @@ impl Observer {
         Self {
             name: observe.name,
             subscriber: observe.subscriber,
-            endpoint: connection.current(),
+            line: Dedicated::new(Arc::clone(&connection)),
             connection,
             told: Told::default(),
         }
@@ -170,6 +170,7 @@ impl Observer {
 
     async fn keep_observing(&mut self) {
         let mut backoff = Backoff::default();
+        let mut warned = false;
         loop {
             let before = self.told.clone();
             match self.session().await {
@@ -177,10 +178,14 @@ impl Observer {
                 Ended::Failed(error) => {
                     if self.told != before {
                         backoff.reset();
+                        warned = false;
                     }
-                    self.endpoint = self.endpoint.wrapping_add(1);
-                    let next = self.connection.endpoint_at(self.endpoint);
-                    tracing::warn!(%error, next, "an observation was cut off, and is taken up again");
+                    let next = self.line.failed();
+                    if std::mem::replace(&mut warned, true) {
+                        tracing::debug!(%error, next, "an observation is still cut off");
+                    } else {
+                        tracing::warn!(%error, next, "an observation was cut off, and is tried until it is back");
+                    }
                     sleep(backoff.next()).await;
                 }
             }
@@ -190,7 +195,7 @@ impl Observer {
     /// One stream, from its beginning to its end. It has a connection of its own, which may fill up while the subscriber is slow.
     async fn session(&mut self) -> Ended {
         let what = Action::new("observe", &self.name).to_string();
-        let clients = match self.connection.dedicated(self.endpoint, &what).await {
+        let clients = match self.line.dial(&what).await {
             Ok(clients) => clients,
             Err(error) => return Ended::Failed(error),
         };
@@ -238,13 +243,14 @@ impl Observer {
             return Ok(());
         }
         self.told.note(cluster, &leader);
+        self.line.settled();
         let name = self.name.clone();
         let event = LeaderEvent { name, leader };
         self.subscriber.send(event).await.map_err(drop)
     }
 
     fn failed(&self, what: &str, error: &ClientError) -> Ended {
-        let endpoint = self.connection.endpoint_at(self.endpoint);
+        let endpoint = self.line.endpoint();
         Ended::Failed(Failure::of(error, &what, endpoint, Effect::Reads).error)
     }
 }

@@ -7,7 +7,7 @@
 //!   is put again at the next heartbeat check (`heartbeat_check_interval_ms`), or at once on [`CheckHeartbeats`](super::CheckHeartbeats).
 //! - **Told**: its owner hears when it is near its end, lost, healed or taken ([`Register::notify`], [`Registration::status`]).
 //! - **Let go**: dropping it, [`Registration::unregister`] and stopping the service revoke the lease, and the keys are gone at
-//!   once. If etcd cannot be reached then, they go when their lease ends.
+//!   once. If etcd cannot be reached then, they go as soon as it can be, or when their lease ends; with a service that stops, when it ends.
 //! - **Never over others**: one who registers a key takes it, whoever had it before. One whose key was put by another leaves it to
 //!   them, also when the lease is granted again, and takes it back when they let it go.
 
@@ -132,7 +132,9 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// Cancelled when the task has ended, however it did.
     pub(super) ended: CancellationToken,
-    /// How the lease was revoked.
+    /// Cancelled when `revoked` is known, or never will be.
+    pub(super) answered: CancellationToken,
+    /// How the first attempts to revoke the lease went.
     pub(super) revoked: OnceLock<Result<(), EtcdError>>,
     /// The task is to look at the keys in etcd.
     pub(super) look: Notify,
@@ -180,6 +182,7 @@ impl Shared {
         Self {
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
+            answered: CancellationToken::new(),
             revoked: OnceLock::new(),
             look: Notify::new(),
             status: watch::Sender::new(RegistrationStatus::Held),
@@ -216,7 +219,7 @@ impl Shared {
     /// Takes the keys away, and waits until they are gone.
     pub(super) async fn unregister(&self) -> Result<(), EtcdError> {
         self.stop.cancel();
-        self.ended.cancelled().await;
+        self.answered.cancelled().await;
         self.revoked.get().cloned().unwrap_or_else(|| {
             Err(EtcdError::OutcomeUnknown {
                 what: format!("unregister `{}`", self.key()),
@@ -293,8 +296,8 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// etcd could not be reached or did not answer: the keys go when their lease ends. [`EtcdError::OutcomeUnknown`] also when
-    /// the service was killed.
+    /// etcd could not be reached or did not answer: the keys go as soon as it can be, or when their lease ends. [`EtcdError::OutcomeUnknown`]
+    /// also when the service was killed.
     ///
     /// # Cancel safety
     ///

@@ -45,6 +45,8 @@ const NEVER: i64 = -1;
 pub(super) struct RegistrationTask {
     pairs: Vec<Pair>,
     ttl: Duration,
+    /// What etcd made of it for the lease of now.
+    lease_ttl: Duration,
     owner: Option<Recipient<RegistrationEvent>>,
     etcd: Arc<Connection>,
     holder: Holder,
@@ -87,6 +89,7 @@ impl RegistrationTask {
         Ok(Self {
             pairs: register.pairs,
             ttl: register.ttl,
+            lease_ttl: lease.ttl,
             owner: register.owner,
             etcd,
             _entry: holder.registered.add(Arc::clone(&shared)),
@@ -113,14 +116,17 @@ impl RegistrationTask {
             () = self.hold() => {}
             () = shared.telling.run(owner) => {}
         }
-        let etcd = Arc::clone(&self.etcd);
+        let (etcd, ttl) = (Arc::clone(&self.etcd), self.lease_ttl);
         // Nothing keeps the lease alive or looks after the keys from here on.
         drop(self);
-        let revoked = revoke(&etcd, shared.lease()).await;
-        if let Err(error) = &revoked {
-            tracing::warn!(%error, key = shared.key(), "a key could not be taken away; it goes when its lease ends");
-        }
-        drop(shared.revoked.set(revoked));
+        let tell = |revoked: Result<(), EtcdError>| {
+            if let Err(error) = &revoked {
+                tracing::warn!(%error, key = shared.key(), "a key could not be taken away yet; it is tried until its lease ends");
+            }
+            drop(shared.revoked.set(revoked));
+            shared.answered.cancel();
+        };
+        revoke(&etcd, shared.lease(), ttl, tell).await;
     }
 
     async fn hold(&mut self) {
@@ -178,7 +184,7 @@ impl RegistrationTask {
             Pulse::NearExpiry if self.near_expiry => {}
             Pulse::NearExpiry => {
                 self.near_expiry = true;
-                let left = (beat.known + self.ttl).saturating_duration_since(Instant::now());
+                let left = (beat.known + self.lease_ttl).saturating_duration_since(Instant::now());
                 self.tell(RegistrationChange::NearExpiry { lease, left });
                 self.show_status();
             }
@@ -212,6 +218,7 @@ impl RegistrationTask {
 
     fn granted(&mut self, lease: Lease, asked: Instant) {
         self.pulse = self.holder.keeper.keep(lease, asked);
+        self.lease_ttl = lease.ttl;
         self.lease_lost = false;
         self.near_expiry = false;
         self.shared.leases.lock().change(lease.id);
@@ -383,6 +390,7 @@ struct Ended(Arc<Shared>);
 impl Drop for Ended {
     fn drop(&mut self) {
         show(&self.0, RegistrationStatus::Ended);
+        self.0.answered.cancel();
         self.0.ended.cancel();
     }
 }

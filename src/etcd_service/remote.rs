@@ -67,8 +67,9 @@ impl Remote {
         let begin = || {
             let (target, auth) = (self.target.clone(), dialer.auth().cloned());
             let (held, limit) = (Arc::clone(&self.link), dialer.connect_timeout());
+            let identity = dialer.identity().cloned();
             async move {
-                let (channel, with_leader) = dial(target, auth.clone(), limit).await?;
+                let (channel, with_leader) = dial(target, identity, auth.clone(), limit).await?;
                 let link = Arc::new(Link {
                     channel,
                     auth,

@@ -225,10 +225,10 @@ impl Connection {
         loop {
             if let Some(failure) = over.take() {
                 let everywhere = asked >= self.routes.count();
-                if !failure.harmless
-                    || failure.retry == Retry::Never
-                    || (failure.retry == Retry::OncePerEndpoint && everywhere)
-                {
+                // Those that are still asked may do better.
+                let hopeless =
+                    failure.retry == Retry::OncePerEndpoint && everywhere && running.is_empty();
+                if !failure.harmless || failure.retry == Retry::Never || hopeless {
                     return Err(failure.error);
                 }
                 tracing::debug!(error = %failure.error, "an etcd request is tried again");
@@ -274,6 +274,7 @@ impl Connection {
                                 next = request.deadline;
                                 continue;
                             }
+                            // The first attempt lies on in `answer`, where nobody polls it any more: it sends nothing.
                             running.clear();
                             self.doubt(index, "no connection in time");
                             patience *= 2;

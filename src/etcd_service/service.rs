@@ -15,13 +15,14 @@ use super::failure::Effect;
 use super::holdings::Holdings;
 use super::settings::{Endpoints, EtcdSettings};
 use super::watch_table::WatchTable;
-use crate::framework::{Cx, IoError, Service, StartError};
+use crate::framework::{Cx, IoError, Options, Service, StartError};
 
 /// etcd, as a service.
 ///
-/// Starting connects: with `endpoints: embedded` to a server of its own, in memory or in the folder of `etcd.embedded`, on a free port of the loopback interface. If
-/// no endpoint answers within `connect_timeout` the service ends with
-/// [`ExitReason::StartFailed`](crate::framework::ExitReason::StartFailed), which names the endpoints and what failed. Messages sent meanwhile wait.
+/// Starting connects: with `endpoints: embedded` to a server of its own, in memory or in the folder of `etcd.embedded`, on a free port of the loopback interface.
+/// Endpoints that cannot be reached are tried again until `connect_timeout` is over. Then, or at once when a login or a certificate is refused, the
+/// service ends with [`ExitReason::StartFailed`](crate::framework::ExitReason::StartFailed), which names the endpoints and what failed. Messages sent
+/// meanwhile wait.
 ///
 /// Stopping lets go of every registration, lock and leadership, within the time of one request, ends all watches and the embedded server.
 ///
@@ -97,7 +98,17 @@ impl Etcd {
     }
 }
 
+/// Handlers beside those that are in flight or in line: requests that are refused, and messages that etcd is not asked for.
+const ASIDE: u32 = 1024;
+
 impl Service for Etcd {
+    fn options(&self) -> Options {
+        let (in_flight, queued) = (self.settings.max_in_flight(), self.settings.max_queued());
+        // A request lines up when its handler begins. What waited in the mailbox instead would have no deadline, and hold up what is behind it.
+        let line = u32::try_from(in_flight.saturating_add(queued)).unwrap_or(u32::MAX);
+        Options::new().max_in_flight(line.saturating_add(ASIDE))
+    }
+
     async fn on_start(cx: &Cx<Self>) -> Result<(), StartError> {
         let settings = cx.state().settings.clone();
         let embedded = match settings.endpoints() {

@@ -240,6 +240,12 @@ fn check_endpoints(
     tls: bool,
 ) -> Result<Endpoints, SettingsError> {
     let invalid = |problem: String| document.invalid("etcd.endpoints", problem);
+    // Before they are taken apart, for a password may hold a comma. Nothing is shown: what stands before the sign is a password.
+    if texts.iter().any(|text| text.contains('@')) {
+        return Err(invalid(
+            "an endpoint holds no user; write name and password under etcd.auth".to_owned(),
+        ));
+    }
     let texts: Vec<&str> = texts
         .iter()
         .flat_map(|text| text.split(','))
@@ -263,12 +269,6 @@ fn check_endpoints(
 }
 
 fn check_endpoint(text: &str, tls: bool) -> Result<Endpoint, String> {
-    if text.contains('@') {
-        // Not shown: what stands before the sign is a password.
-        return Err(
-            "an endpoint holds no user; write name and password under etcd.auth".to_owned(),
-        );
-    }
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest.strip_suffix('/').unwrap_or(rest)),
         None => (None, text),

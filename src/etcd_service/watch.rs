@@ -22,9 +22,11 @@
 //! - **Backpressure**: events wait for room in the subscriber's mailbox. A slow subscriber slows this watch alone: all watches of a
 //!   service share one stream that is always read, and each has a buffer of its own. When that is full, etcd is told to stop; once it is told to the end, the
 //!   watch reads what it has missed from etcd's history in pieces of the size of the buffer, beside the others.
-//! - **Bounded memory**: a watch holds at most 4096 events or 2 MiB, or a single response of etcd if that alone is more (some 2 MiB, for
-//!   large ones come in fragments), and one response more that is being told; however far behind it is. Besides, it remembers each
-//!   key it has told and that key's revision.
+//! - **Bounded memory**: a watch holds at most 4096 events or 2 MiB, or a single response of etcd if that alone is more, and one response more
+//!   that is being told; however far behind it is. A response is some 2 MiB at most, for larger ones come in fragments, but for the first after a
+//!   watch is made in the past: there etcd may send a thousand revisions in one piece, of any length, which exists twice while it is decoded. A
+//!   watch that catches up refuses one of more than 8 MiB unread, and asks anew; the stream that all share takes it. Besides, a watch remembers
+//!   each key it has told and that key's revision.
 //! - **The end**: a watch ends when it is [unwatched](Unwatch), when its subscriber is closed, or with the service.
 //!
 //! However many watches there are, a service has two connections for them: one for the stream, one for listings and laggards.
@@ -185,8 +187,11 @@ pub enum WatchKind {
 ///
 /// - A connection that is lost, a new leader, an expired login: the watch follows on from the last revision that was told.
 /// - History that was compacted before it could be read: the difference is told, marked as [`relisted`](Self::relisted).
-/// - A slow subscriber: events wait for room in its mailbox, and slow nobody else. However far behind, a watch holds no more than some
-///   4 MiB of events.
+/// - A slow subscriber: events wait for room in its mailbox, and slow nobody else. However far behind, a watch holds some 4 MiB of events, or
+///   one response of etcd if that is longer: after a watch was cut off, etcd may send a thousand revisions in one.
+/// - etcd's data that were replaced, by those of another cluster, of a backup or by none: the difference is told, as after a compaction.
+///   Only if what replaced them has grown past the newest revision that the service had heard of before it is there again, under the same
+///   cluster number, the watch cannot know, and goes on from the revision where it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchEvent {
@@ -200,11 +205,11 @@ pub struct WatchEvent {
     pub value: Vec<u8>,
     /// The revision at which it happened. Never less than that of any change told before; within a snapshot in no order. For
     /// [`WatchKind::Synchronized`], the revision of the snapshot; for [`WatchKind::Refused`], the last that was told; for a delete that was
-    /// found by a listing, that of the listing. When etcd's data were replaced by another cluster's, revisions begin anew.
+    /// found by a listing, that of the listing. When etcd's data were replaced, revisions begin anew.
     pub mod_revision: i64,
     /// Whether it was so when the watch began, and not a change.
     pub snapshot: bool,
-    /// Whether it was found by listing the keys again, for the history was compacted, or is that of another cluster: the key may
+    /// Whether it was found by listing the keys again, for the history was compacted or replaced: the key may
     /// have had other states before this one, which nobody was told.
     pub relisted: bool,
     /// What was there before, if [`WatchBuilder::previous`] asked for it and etcd still knew.
@@ -233,7 +238,7 @@ impl Wanted {
         self.0.store(true, Ordering::Release);
     }
 
-    fn still(&self) -> bool {
+    pub(super) fn still(&self) -> bool {
         !self.0.load(Ordering::Acquire)
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::clients::Clients;
 use super::connection::Connection;
+use super::dedicated::Dedicated;
 use super::error::EtcdError;
 use super::failure::{Action, Effect, Failure, Retry};
 
@@ -25,8 +26,7 @@ pub(super) struct Bulk {
 }
 
 struct Line {
-    /// The number of the endpoint in use.
-    endpoint: usize,
+    dedicated: Dedicated,
     /// Made at first use, and after each failure.
     clients: Option<Arc<Clients>>,
 }
@@ -44,7 +44,7 @@ impl Bulk {
         Self {
             slots: Semaphore::new(SLOTS),
             line: Mutex::new(Line {
-                endpoint: connection.current(),
+                dedicated: Dedicated::new(Arc::clone(&connection)),
                 clients: None,
             }),
             connection,
@@ -56,13 +56,13 @@ impl Bulk {
         // The semaphore is never closed; if it were, reading without a turn would harm nobody.
         let permit = self.slots.acquire().await.ok();
         let mut line = self.line.lock().await;
-        let endpoint = line.endpoint;
+        let endpoint = line.dedicated.index();
         let clients = match &line.clients {
             Some(clients) => Arc::clone(clients),
-            None => match self.connection.dedicated(endpoint, what).await {
+            None => match line.dedicated.dial(what).await {
                 Ok(clients) => Arc::clone(line.clients.insert(Arc::new(clients))),
                 Err(error) => {
-                    line.endpoint = endpoint.wrapping_add(1);
+                    line.dedicated.failed();
                     return Err(error);
                 }
             },
@@ -86,7 +86,10 @@ impl Slot<'_> {
         let limit = self.bulk.connection.request_timeout();
         let endpoint = self.endpoint();
         let failure = match timeout(limit, operation).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                self.answered();
+                return Ok(answer);
+            }
             Ok(Err(error)) => Failure::of(&error, what, endpoint, Effect::Reads),
             Err(_) => Failure::elapsed(limit, what, endpoint, Effect::Reads),
         };
@@ -96,14 +99,29 @@ impl Slot<'_> {
         Err(failure.error)
     }
 
+    /// The connection does what it is for.
+    fn answered(&self) {
+        // Who holds it makes another connection.
+        if let Ok(mut line) = self.bulk.line.try_lock()
+            && self.is_of(&line)
+        {
+            line.dedicated.settled();
+        }
+    }
+
     /// The connection is of no use any more.
     pub(super) async fn failed(&self) {
         let mut line = self.bulk.line.lock().await;
-        let same = line.clients.as_ref();
-        if same.is_some_and(|clients| Arc::ptr_eq(clients, &self.clients)) {
+        if self.is_of(&line) {
             line.clients = None;
-            line.endpoint = self.endpoint.wrapping_add(1);
+            line.dedicated.failed();
         }
+    }
+
+    /// Whether this reads over the connection that is in use.
+    fn is_of(&self, line: &Line) -> bool {
+        let clients = line.clients.as_ref();
+        clients.is_some_and(|clients| Arc::ptr_eq(clients, &self.clients))
     }
 
     pub(super) fn endpoint(&self) -> &str {

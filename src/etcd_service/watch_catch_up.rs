@@ -20,9 +20,11 @@ use super::watch_status::WatchState;
 use super::watch_task::{Stop, WatchTask};
 use super::watch_wire::{of_library, options};
 
-/// After so much silence nothing is missing any more: etcd looks every 100 ms for those who want history. If it was merely slow, the
-/// shared stream goes on from there, and nothing is lost.
+/// After so much silence a piece ends: etcd looks every 100 ms for those who want history.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// After so much a piece in which nothing has come is the last. If etcd was merely slow, the shared stream goes on from there, and nothing is lost.
+const QUIET_ENOUGH: Duration = Duration::from_millis(600);
 
 /// The longest response that is taken at first, far above a fragment. etcd does not cut what it finds before it has told that the watch is
 /// made: then a thousand revisions come in one response, of any length. Such a one is refused unread, and the piece asked for anew.
@@ -87,21 +89,24 @@ impl WatchTask {
         let (mut stream, mut next) = opened.map_err(Stop::Failed)?;
         // What was told before and comes again does not count, so every piece gets on.
         let mut weight = Weight::default();
+        let mut made = false;
         loop {
-            let Some(response) = next.map(of_library) else {
+            let Some(response) = next else {
                 slot.failed().await;
                 return Ok(());
             };
+            let mut response = of_library(response, self.hub.history());
             if response.canceled {
                 if is_stale_login(&response.reason) {
                     slot.failed().await;
                 }
             } else {
                 self.is_let(WatchState::CatchingUp);
+                if !std::mem::replace(&mut made, true) {
+                    response = self.confirmed(slot, response).await?;
+                }
             }
             let (newest, whole) = (response.revision, !response.fragment);
-            let last = response.changes.last();
-            let reached = last.is_some_and(|change| change.mod_revision >= newest);
             let Some(changes) = self.react(response)? else {
                 return Ok(());
             };
@@ -110,18 +115,23 @@ impl WatchTask {
             }
             weight.add(Weight::of(&changes));
             piece.changes.extend(changes);
-            piece.last = reached && whole;
+            piece.last = whole && self.cursor.last() >= newest;
             if piece.last || weight.fills_buffer() {
                 return Ok(());
             }
-            next = match timeout(QUIET, stream.message()).await {
+            let quiet = match weight.events {
+                0 => QUIET_ENOUGH,
+                _ => QUIET,
+            };
+            next = match timeout(quiet, stream.message()).await {
                 Ok(Err(error)) if is_too_long(&error) => {
                     self.refused_responses += 1;
                     return Ok(());
                 }
                 Ok(message) => message.unwrap_or(None),
                 Err(_) => {
-                    piece.last = true;
+                    // One that has brought something may only have paused: the next piece tells.
+                    piece.last = weight.events == 0;
                     return Ok(());
                 }
             };

@@ -18,7 +18,8 @@ pub(super) struct Change {
 /// One response of a watch's stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Response {
-    pub(super) cluster: u64,
+    /// The number of the history that it is of.
+    pub(super) history: u64,
     /// The newest revision of the server.
     pub(super) revision: i64,
     /// More of the same response follows, perhaps of the same revision.

@@ -1,7 +1,7 @@
 //! Where a watch is, and what it does next: listings and responses in, events out. No clock, no network.
 //!
 //! ```text
-//!            ┌──────── compacted, or another cluster ────────┐
+//!            ┌──────── compacted, or another history ────────┐
 //!            ▼                                               │
 //!  begin ─▶ List (snapshot, silent baseline, or difference) ─▶ Follow from the last revision told
 //!                                             └▶ Fetch ─────┘
@@ -50,7 +50,7 @@ pub(super) struct Cursor {
     /// The keys told of revision `last`, while there may be more of them.
     partial: Option<BTreeSet<Vec<u8>>>,
     /// Whose revisions these are, once known.
-    cluster: Option<u64>,
+    history: Option<u64>,
     told: BTreeMap<Vec<u8>, Told>,
     /// Bears every key found by the listing that runs.
     listing: u64,
@@ -86,7 +86,7 @@ struct Found {
 }
 
 /// No key has it, so what is told with it is told again.
-const OF_ANOTHER_CLUSTER: i64 = -1;
+const OF_ANOTHER_HISTORY: i64 = -1;
 
 impl Cursor {
     /// Begins with what is there.
@@ -95,7 +95,7 @@ impl Cursor {
             state: State::Snapshot,
             last: 0,
             partial: None,
-            cluster: None,
+            history: None,
             told: BTreeMap::new(),
             listing: 0,
             found: VecDeque::new(),
@@ -152,12 +152,12 @@ impl Cursor {
         matches!(self.state, State::Difference | State::Fetching { .. })
     }
 
-    /// A listing begins, or begins again. `false`: it is of another cluster than before, and [`Cursor::next`] tells what is
+    /// A listing begins, or begins again. `false`: it is of another history than before, and [`Cursor::next`] tells what is
     /// to be listed instead.
-    pub(super) fn begin_listing(&mut self, cluster: u64) -> bool {
+    pub(super) fn begin_listing(&mut self, history: u64) -> bool {
         self.listing += 1;
         self.found.clear();
-        !self.notice(cluster) || self.state == State::Snapshot
+        !self.notice(history) || self.state == State::Snapshot
     }
 
     /// A page of the listing. What it returns is told before the next page.
@@ -224,14 +224,14 @@ impl Cursor {
         self.found.iter().map(|found| &found.key)
     }
 
-    /// The first `asked` of the wanted were fetched from that cluster.
+    /// The first `asked` of the wanted were fetched from that history.
     pub(super) fn fetched(
         &mut self,
-        cluster: u64,
+        history: u64,
         asked: usize,
         pairs: Vec<KeyValue>,
     ) -> Vec<Change> {
-        if self.notice(cluster) {
+        if self.notice(history) {
             return Vec::new();
         }
         self.found.drain(..asked.min(self.found.len()));
@@ -295,17 +295,21 @@ impl Cursor {
         }
     }
 
-    /// The revision that the listing wants is yet to come, so nothing is known from before it.
+    /// The revision that was to be listed or fetched is yet to come.
     pub(super) fn listing_in_future(&mut self) {
-        if self.state == State::Baseline {
-            self.state = State::Following;
+        match self.state {
+            // Nothing is known from before it.
+            State::Baseline => self.state = State::Following,
+            // The store that had it is gone: what is there now is listed, which also tells whose it is.
+            State::Fetching { .. } => self.state = State::Difference,
+            _ => {}
         }
     }
 
     /// A response of the stream that [`Next::Follow`] asked for.
     pub(super) fn response(&mut self, response: Response) -> Reaction {
-        if self.notice(response.cluster) {
-            return Reaction::Relist("it is another cluster now, whose revisions begin anew");
+        if self.notice(response.history) {
+            return Reaction::Relist("etcd has other data now, whose revisions begin anew");
         }
         if response.canceled && response.compact_revision > 0 {
             self.state = State::Difference;
@@ -355,12 +359,12 @@ impl Cursor {
     }
 
     /// Takes note of whose revisions these are. `true` if they are not those that were told until now.
-    fn notice(&mut self, cluster: u64) -> bool {
-        let known = self.cluster.replace(cluster);
-        let other = known.is_some_and(|known| known != cluster);
+    fn notice(&mut self, history: u64) -> bool {
+        let known = self.history.replace(history);
+        let other = known.is_some_and(|known| known != history);
         if other {
             for told in self.told.values_mut() {
-                told.mod_revision = OF_ANOTHER_CLUSTER;
+                told.mod_revision = OF_ANOTHER_HISTORY;
             }
             self.last = 0;
             self.partial = None;

@@ -15,7 +15,7 @@ type View = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 /// A store with its whole history, of which what lies before `compacted` may not be read.
 #[derive(Default)]
 struct Store {
-    cluster: u64,
+    number: u64,
     /// The changes of revision 2, 3 and so on: revision 1 is the empty store.
     history: Vec<Vec<Change>>,
     compacted: i64,
@@ -147,7 +147,7 @@ impl Watcher {
                         self.cursor.compacted();
                         continue;
                     }
-                    if !self.cursor.begin_listing(store.cluster) {
+                    if !self.cursor.begin_listing(store.number) {
                         continue;
                     }
                     for (key, (value, mod_revision)) in store.at(at) {
@@ -176,8 +176,12 @@ impl Watcher {
                     }
                     budget -= 1;
                     let keys: Vec<_> = self.cursor.wanted().take(FETCHED).cloned().collect();
-                    // Another cluster has revisions of its own, and perhaps not so many.
-                    let view = store.at(revision.min(store.revision()));
+                    // Another store has revisions of its own, and perhaps not so many.
+                    if revision > store.revision() {
+                        self.cursor.listing_in_future();
+                        continue;
+                    }
+                    let view = store.at(revision);
                     let pairs = keys.iter().filter_map(|key| {
                         let (value, mod_revision) = view.get(key)?.clone();
                         Some(KeyValue {
@@ -189,12 +193,12 @@ impl Watcher {
                     });
                     let changes = self
                         .cursor
-                        .fetched(store.cluster, keys.len(), pairs.collect());
+                        .fetched(store.number, keys.len(), pairs.collect());
                     self.hear(changes);
                 }
                 Next::Follow { start } => {
                     let mut response = Response {
-                        cluster: store.cluster,
+                        history: store.number,
                         ..Response::default()
                     };
                     if start < store.compacted {
@@ -256,7 +260,7 @@ fn play(steps: &[Step], cursor: Cursor, store: &mut Store) -> (Watcher, bool) {
             }
             Step::Replace => {
                 *store = Store {
-                    cluster: store.cluster + 1,
+                    number: store.number + 1,
                     ..Store::default()
                 };
                 store.write(&[(1, Some(1))]);

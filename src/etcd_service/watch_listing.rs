@@ -31,8 +31,10 @@ impl WatchTask {
         let key = self.scope.key.clone();
         let what = Action::new("list", &key);
         let mut page = Page::first(&self.scope, revision, keys_only);
-        let mut first = true;
+        page.size = page.size.at_most(self.longest_part);
+        let mut listed = None;
         loop {
+            let before = self.hub.history().known();
             let answer = {
                 let slot = self.bulk.slot(&what).await.map_err(Stop::Failed)?;
                 let mut kv = slot.clients.kv.clone();
@@ -41,21 +43,34 @@ impl WatchTask {
             };
             let answer = match answer {
                 Ok(answer) => answer,
+                Err(error @ EtcdError::TimedOut { .. }) => {
+                    page.size.shrink();
+                    self.longest_part = page.size.learned();
+                    // The next attempt is at the same part, or a listing over a narrow link would never end.
+                    self.failed(error).await?;
+                    continue;
+                }
                 Err(error) => return self.cannot_list(&what, error),
             };
             self.is_let(WatchState::Listing);
-            let (cluster, at) = answer
-                .header()
-                .map_or((0, 0), |header| (header.cluster_id(), header.revision()));
-            if std::mem::take(&mut first) {
-                if !self.cursor.begin_listing(cluster) {
-                    return Ok(());
+            let history = self.history_of(before, answer.header());
+            let at = answer.header().map_or(0, |header| header.revision());
+            match listed {
+                None => {
+                    if !self.cursor.begin_listing(history) {
+                        return Ok(());
+                    }
+                    listed = Some(history);
+                    page.revision.get_or_insert(at);
                 }
-                page.revision.get_or_insert(at);
+                // The other pages are of other data: it is listed from the beginning.
+                Some(listed) if listed != history => return Ok(()),
+                Some(_) => {}
             }
             let more = answer.more();
             let pairs = pairs(answer);
             page.continue_after(&pairs);
+            self.longest_part = page.size.learned();
             let changes = self.cursor.page(pairs);
             self.tell(changes).await?;
             if !more {
@@ -69,13 +84,14 @@ impl WatchTask {
     pub(super) async fn fetch(&mut self, revision: i64) -> Result<(), Stop> {
         let key = self.scope.key.clone();
         let what = Action::new("list", &key);
-        let mut size = PartSize::fetching();
+        let mut size = PartSize::fetching().at_most(self.longest_part);
         loop {
             let keys: Vec<_> = self.cursor.wanted().take(size.pairs()).cloned().collect();
             let asked = keys.len();
             if asked == 0 {
                 return Ok(());
             }
+            let before = self.hub.history().known();
             let answer = {
                 let slot = self.bulk.slot(&what).await.map_err(Stop::Failed)?;
                 let mut kv = slot.clients.kv.clone();
@@ -83,13 +99,20 @@ impl WatchTask {
             };
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(error) => return self.cannot_list(&what, error),
+                Err(error) => {
+                    if matches!(error, EtcdError::TimedOut { .. }) {
+                        size.shrink();
+                        self.longest_part = size.learned();
+                    }
+                    return self.cannot_list(&what, error);
+                }
             };
             self.is_let(WatchState::Listing);
-            let cluster = answer.header().map_or(0, |header| header.cluster_id());
+            let history = self.history_of(before, answer.header());
             let pairs = fetched(answer);
             size.learn(&pairs);
-            let changes = self.cursor.fetched(cluster, asked, pairs);
+            self.longest_part = size.learned();
+            let changes = self.cursor.fetched(history, asked, pairs);
             self.tell(changes).await?;
         }
     }

@@ -2,6 +2,7 @@
 
 use etcd_client::{GetOptions, Txn, TxnOp};
 
+use super::keys::end_of_prefix;
 use super::messages::KeyValue;
 use super::watch::Scope;
 
@@ -21,7 +22,9 @@ const MOST_FETCHED: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartSize {
     pairs: usize,
+    /// What came in time lately, or would: at most `cap`.
     most: usize,
+    cap: usize,
 }
 
 impl PartSize {
@@ -29,6 +32,7 @@ impl PartSize {
         Self {
             pairs: FIRST,
             most: MOST_LISTED,
+            cap: MOST_LISTED,
         }
     }
 
@@ -36,6 +40,28 @@ impl PartSize {
         Self {
             pairs: FIRST,
             most: MOST_FETCHED,
+            cap: MOST_FETCHED,
+        }
+    }
+
+    /// Begins with a part of no more than that, which another size has [learned](Self::learned).
+    pub(super) fn at_most(mut self, pairs: usize) -> Self {
+        self.most = self.most.min(pairs);
+        self.pairs = self.pairs.min(self.most);
+        self
+    }
+
+    /// A part did not come in time: over a narrow link the same never would.
+    pub(super) fn shrink(&mut self) {
+        self.pairs = (self.pairs / 2).max(1);
+        self.most = self.pairs;
+    }
+
+    /// How many pairs come in time, for [`at_most`](Self::at_most).
+    pub(super) fn learned(self) -> usize {
+        match self.most == self.cap {
+            true => usize::MAX,
+            false => self.most,
         }
     }
 
@@ -48,6 +74,8 @@ impl PartSize {
             .iter()
             .map(|pair| size_of::<KeyValue>() + pair.key.len() + pair.value.len())
             .sum();
+        // What was slow may have been so for a while only.
+        self.most = (self.most + (self.most / 8).max(1)).min(self.cap);
         if let Some(each) = bytes.checked_div(pairs.len()) {
             // What comes may be larger than what came.
             let grown = self.pairs.saturating_mul(4).min(self.most);
@@ -112,29 +140,9 @@ pub(super) fn fetch(keys: Vec<Vec<u8>>, revision: i64) -> Txn {
     )
 }
 
-/// The first key after all with that prefix; `\0` for "to the last".
-fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_ends_before_the_first_key_without_it() {
-        assert_eq!(end_of_prefix(b"/a/"), b"/a0");
-        assert_eq!(end_of_prefix(b"a\xff"), b"b");
-        assert_eq!(end_of_prefix(b"\xff\xff"), [0]);
-        assert_eq!(end_of_prefix(b""), [0]);
-    }
 
     #[test]
     fn parts_grow_while_pairs_are_small_and_shrink_when_they_are_large() {
@@ -153,5 +161,28 @@ mod tests {
         assert_eq!(size.pairs(), 1);
         size.learn(&[pair(10)]);
         assert_eq!(size.pairs(), 4);
+    }
+
+    #[test]
+    fn a_part_that_did_not_come_in_time_is_halved_and_grows_again_slowly() {
+        let small = [KeyValue::default()];
+        let mut size = PartSize::listing();
+        assert_eq!(size.learned(), usize::MAX);
+        for expected in [FIRST / 2, FIRST / 4] {
+            size.shrink();
+            assert_eq!(size.pairs(), expected);
+        }
+        size.learn(&small);
+        assert_eq!(size.pairs(), FIRST / 4 + 1);
+        let mut next = PartSize::fetching().at_most(size.learned());
+        assert_eq!(next.pairs(), size.pairs());
+        for _ in 0..10 {
+            next.shrink();
+        }
+        assert_eq!(next.pairs(), 1);
+        for _ in 0..100 {
+            next.learn(&small);
+        }
+        assert_eq!((next.pairs(), next.learned()), (MOST_FETCHED, usize::MAX));
     }
 }

@@ -11,7 +11,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use etcd_client::proto::PbWatchRequest;
@@ -22,9 +21,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::Backoff;
 use super::clients::Clients;
 use super::connection::Connection;
+use super::dedicated::Dedicated;
 use super::error::EtcdError;
 use super::failure::{Effect, Failure};
-use super::watch_hub::Order;
+use super::watch_hub::{Common, Order};
 use super::watch_roster::{Answer, Roster, StreamId, is_stale_login};
 use super::watch_wire::{cancel, create, of_library, options, probe};
 
@@ -47,11 +47,6 @@ const MOST_PATIENCE: Duration = Duration::from_secs(24);
 /// be noticed late else, for the questions of the stream come seldom.
 const PART_UNDER_DOUBT: u32 = 3;
 
-/// How long a connection may take to an endpoint that requests find failing, at first, and how long at most: each that takes
-/// longer doubles it for the next. Others are waiting to be tried.
-const DOUBTED_DIAL: Duration = Duration::from_secs(1);
-const LONGEST_DOUBTED_DIAL: Duration = Duration::from_secs(8);
-
 /// How long the connection stays when nobody watches: those who catch up come back within that.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -60,25 +55,20 @@ const WHAT: &str = "watch keys";
 
 pub(super) struct StreamTask {
     orders: mpsc::UnboundedReceiver<Order>,
-    last_id: Arc<AtomicI64>,
-    newest: Arc<AtomicI64>,
+    common: Arc<Common>,
     connection: Arc<Connection>,
     roster: Roster,
-    /// The number of the endpoint in use.
-    endpoint: usize,
+    line: Dedicated,
     backoff: Backoff,
-    /// Endpoints that failed since each was tried.
-    tried: Vec<usize>,
     /// How long etcd may owe an answer.
     patience: Duration,
-    /// How long a connection may take to an endpoint under doubt.
-    doubted_dial: Duration,
     /// Since when there is no stream, if there was one or the first attempt has failed.
     outage: Option<Instant>,
 }
 
 /// The stream while it is open.
 struct Open {
+    number: u64,
     stream: WatchStream,
     /// The connection, which is there as long as somebody has it.
     _clients: Clients,
@@ -113,25 +103,20 @@ enum Woken {
 }
 
 impl StreamTask {
-    /// The task that does what `orders` say. It numbers what it asks etcd from `last_id` on, and tells in `newest` the newest
-    /// revision that it has heard of.
+    /// The task that does what `orders` say.
     pub(super) fn new(
         connection: Arc<Connection>,
         orders: mpsc::UnboundedReceiver<Order>,
-        last_id: Arc<AtomicI64>,
-        newest: Arc<AtomicI64>,
+        common: Arc<Common>,
     ) -> Self {
         Self {
             orders,
-            last_id,
-            newest,
-            endpoint: connection.current(),
+            common,
+            line: Dedicated::new(Arc::clone(&connection)),
             connection,
             roster: Roster::default(),
             backoff: Backoff::default(),
-            tried: Vec::new(),
             patience: PATIENCE,
-            doubted_dial: DOUBTED_DIAL,
             outage: None,
         }
     }
@@ -148,7 +133,8 @@ impl StreamTask {
             }
             match self.session().await {
                 Ok(Left::Ended) => return,
-                Ok(Left::Idle) => {}
+                // A probe may be unanswered, and the next stream owes nothing for it.
+                Ok(Left::Idle) => self.roster.lost(),
                 Err(error) => self.failed(&error).await,
             }
         }
@@ -191,6 +177,11 @@ impl StreamTask {
                 Woken::Room => {}
                 Woken::Fall => self.doubt(&mut open),
                 Woken::Order(None) => return Ok(Left::Ended),
+                Woken::Order(Some(Order::Reopen(stream))) => {
+                    if stream == open.number {
+                        return Err(self.error("it is opened anew"));
+                    }
+                }
                 Woken::Order(Some(order)) => {
                     if let Some(id) = self.obey(order) {
                         open.out.push_back(cancel(id));
@@ -208,7 +199,7 @@ impl StreamTask {
 
     /// Opens a stream with the first watch that waits. `None`: there is none any more.
     async fn open(&mut self) -> Result<Option<Open>, EtcdError> {
-        let clients = self.dial().await?;
+        let clients = self.line.dial(&WHAT).await?;
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
@@ -218,14 +209,14 @@ impl StreamTask {
         let limit = self.connection.request_timeout().min(self.patience);
         let mut watch = clients.watch.clone();
         let opening = watch.watch(spec.scope.key.clone(), Some(options(id, &spec)));
-        let connection = Arc::clone(&self.connection);
-        let endpoint = connection.endpoint_at(self.endpoint);
         let stream = match timeout(limit, opening).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
+                let endpoint = self.line.endpoint();
                 return Err(Failure::of(&error, &WHAT, endpoint, Effect::Reads).error);
             }
             Err(_) => {
+                let endpoint = self.line.endpoint();
                 let error = Failure::elapsed(limit, &WHAT, endpoint, Effect::Reads).error;
                 self.silent();
                 return Err(error);
@@ -233,6 +224,7 @@ impl StreamTask {
         };
         let now = Instant::now();
         Ok(Some(Open {
+            number: self.common.opened(),
             stream,
             _clients: clients,
             out: VecDeque::new(),
@@ -244,27 +236,6 @@ impl StreamTask {
         }))
     }
 
-    /// A connection to the endpoint. One that requests find failing gets less time for it.
-    async fn dial(&mut self) -> Result<Clients, EtcdError> {
-        let connection = Arc::clone(&self.connection);
-        let routes = &connection.routes;
-        let index = self.endpoint;
-        let limit = self.doubted_dial;
-        let mut falls = routes.falls();
-        let doubted = async {
-            while !routes.has_failed(index) && falls.changed().await.is_ok() {}
-            sleep(limit).await;
-        };
-        tokio::select! {
-            clients = connection.dedicated(self.endpoint, &WHAT) => clients,
-            () = doubted => {
-                self.doubted_dial = (limit * 2).min(LONGEST_DOUBTED_DIAL);
-                let reason = format!("no connection within {limit:?}, and requests fail there too");
-                Err(self.error(&reason))
-            }
-        }
-    }
-
     /// Does as a watch asks. What it returns is to be canceled.
     fn obey(&mut self, order: Order) -> Option<StreamId> {
         match order {
@@ -273,6 +244,8 @@ impl StreamTask {
                 None
             }
             Order::Leave(id) => self.roster.leave(id),
+            // It is not open any more.
+            Order::Reopen(_) => None,
         }
     }
 
@@ -281,7 +254,7 @@ impl StreamTask {
         open: &mut Open,
         message: Result<Option<WatchResponse>, etcd_client::Error>,
     ) -> Result<(), EtcdError> {
-        let endpoint = self.connection.endpoint_at(self.endpoint);
+        let endpoint = self.line.endpoint();
         let response = match message {
             Ok(Some(response)) => response.0,
             Ok(None) => return Err(self.error("the server ended the stream")),
@@ -290,8 +263,7 @@ impl StreamTask {
         open.heard = Instant::now();
         open.doubted = false;
         let (id, created) = (response.watch_id, response.created);
-        let response = of_library(WatchResponse(response));
-        self.newest.fetch_max(response.revision, Ordering::Relaxed);
+        let response = of_library(WatchResponse(response), &self.common.history);
         if open.settles.is_some() && !response.changes.is_empty() {
             open.settles = None;
             self.recovered();
@@ -345,7 +317,7 @@ impl StreamTask {
     fn probe(&mut self, open: &mut Open) {
         // Progress requests would be cheaper, but newer servers leave them unanswered as soon as one watch of the stream was
         // canceled.
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = self.common.new_id();
         match self.roster.probe(id) {
             Some(scope) => open.ask(probe(id, &scope), false),
             None => open.heard = Instant::now(),
@@ -355,7 +327,7 @@ impl StreamTask {
     /// Requests have found an endpoint failing: if it is this one, it has to show that it lives.
     fn doubt(&mut self, open: &mut Open) {
         let routes = &self.connection.routes;
-        if open.doubted || !routes.has_failed(self.endpoint) {
+        if open.doubted || !routes.has_failed(self.line.index()) {
             return;
         }
         open.doubted = true;
@@ -387,13 +359,7 @@ impl StreamTask {
             }
             _ => self.roster.lost(),
         }
-        let routes = &self.connection.routes;
-        if self.tried.len() == routes.count() {
-            self.tried.clear();
-        }
-        self.tried.push(self.endpoint);
-        self.endpoint = routes.after_all(self.endpoint, &self.tried);
-        let next = self.connection.endpoint_at(self.endpoint);
+        let next = self.line.failed();
         if self.outage.is_none() {
             self.outage = Some(Instant::now());
             tracing::warn!(%error, next, watches, "watches were cut off; they try until they are back, and go on from where they were");
@@ -405,10 +371,9 @@ impl StreamTask {
 
     fn recovered(&mut self) {
         self.backoff.reset();
-        self.tried.clear();
-        self.doubted_dial = DOUBTED_DIAL;
+        self.line.settled();
         if let Some(since) = self.outage.take() {
-            let endpoint = self.connection.endpoint_at(self.endpoint);
+            let endpoint = self.line.endpoint();
             tracing::warn!(endpoint, outage = ?since.elapsed(), "watches are back");
         }
     }
@@ -416,7 +381,7 @@ impl StreamTask {
     fn error(&self, reason: &str) -> EtcdError {
         EtcdError::Unavailable {
             what: WHAT.to_owned(),
-            endpoint: self.connection.endpoint_at(self.endpoint).to_owned(),
+            endpoint: self.line.endpoint().to_owned(),
             reason: reason.to_owned(),
         }
     }

@@ -126,7 +126,7 @@ impl Handler<Watches> for Etcd {
     async fn handle(cx: &Cx<Self>, _: Watches) -> Result<Vec<WatchStatus>, EtcdError> {
         let etcd = cx.state();
         let shared = etcd.watches.shared.as_ref();
-        let newest = shared.map_or(0, |shared| shared.hub.newest());
+        let newest = shared.map_or(0, |shared| shared.hub.history().known().newest);
         let running = etcd.watches.entries.iter();
         Ok(running
             .filter(|(_, entry)| !entry.ended.is_cancelled())

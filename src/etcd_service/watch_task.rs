@@ -29,7 +29,7 @@ pub(super) struct WatchTask {
     subscriber: Recipient<WatchEvent>,
     wanted: Wanted,
     pub(super) bulk: Arc<Bulk>,
-    hub: Hub,
+    pub(super) hub: Hub,
     pub(super) cursor: Cursor,
     pub(super) counters: Arc<Counters>,
     backoff: Backoff,
@@ -37,8 +37,12 @@ pub(super) struct WatchTask {
     pub(super) lags: bool,
     /// Responses in a row that were too long to be taken.
     pub(super) refused_responses: u32,
+    /// How many pairs a part of a listing holds at most, as was learned from parts that did not come in time.
+    pub(super) longest_part: usize,
     /// The subscriber has been told that etcd refuses, and nothing since.
     refused: bool,
+    /// Another stream was asked for, because etcd refuses the watch and not a read of its keys.
+    pub(super) login_doubted: bool,
 }
 
 /// Why a step came to its end before it was done.
@@ -47,6 +51,8 @@ pub(super) enum Stop {
     Closed,
     /// It failed: go on after a while.
     Failed(EtcdError),
+    /// etcd has ended the watch, for the user may not read its keys.
+    Denied(EtcdError),
 }
 
 impl WatchTask {
@@ -74,7 +80,9 @@ impl WatchTask {
             backoff: Backoff::default(),
             lags: false,
             refused_responses: 0,
+            longest_part: usize::MAX,
             refused: false,
+            login_doubted: false,
         }
     }
 
@@ -100,6 +108,7 @@ impl WatchTask {
             };
             let step = match step {
                 Err(Stop::Failed(error)) => self.failed(error).await,
+                Err(Stop::Denied(error)) => self.denied(error).await,
                 step => step,
             };
             if let Err(Stop::Closed) = step {
@@ -116,10 +125,11 @@ impl WatchTask {
         let mut made = false;
         loop {
             match lane.next().await {
-                Arrival::Response(response) => {
+                Arrival::Response(mut response) => {
                     if !made && !response.canceled {
                         made = true;
                         self.is_let(WatchState::Following);
+                        response = self.confirmed_for_all(response).await?;
                     }
                     match self.react(response)? {
                         Some(changes) => self.tell(changes).await?,
@@ -150,7 +160,7 @@ impl WatchTask {
                 Counters::count(&self.counters.relisted);
                 Ok(None)
             }
-            Reaction::Reopen(reason) => Err(Stop::Failed(self.ended(reason))),
+            Reaction::Reopen(reason) => Err(self.ended(reason)),
         }
     }
 
@@ -184,6 +194,9 @@ impl WatchTask {
     pub(super) fn is_let(&mut self, state: WatchState) {
         self.backoff.reset();
         self.is_now(state);
+        if state != WatchState::Listing {
+            self.login_doubted = false;
+        }
         if std::mem::take(&mut self.refused) {
             tracing::warn!(watch = %self.name(), "etcd lets the watch be again");
         }
@@ -194,7 +207,7 @@ impl WatchTask {
     }
 
     /// Waits as long as it makes sense after a failure, and tells the subscriber of one that only people can mend.
-    async fn failed(&mut self, error: EtcdError) -> Result<(), Stop> {
+    pub(super) async fn failed(&mut self, error: EtcdError) -> Result<(), Stop> {
         let refused = match &error {
             EtcdError::Unauthenticated { reason, .. } => !is_stale_login(reason),
             EtcdError::Invalid { .. } => true,
@@ -230,23 +243,23 @@ impl WatchTask {
     }
 
     /// What it means that etcd ended the watch.
-    fn ended(&self, reason: String) -> EtcdError {
+    fn ended(&self, reason: String) -> Stop {
         let (what, endpoint) = (self.name(), "the endpoint in use".to_owned());
         if reason.contains("permission denied") || reason.contains("user name is empty") {
-            EtcdError::Unauthenticated {
+            Stop::Denied(EtcdError::Unauthenticated {
                 what,
                 endpoint,
                 reason,
-            }
+            })
         } else {
-            EtcdError::Unavailable {
+            Stop::Failed(EtcdError::Unavailable {
                 what,
                 endpoint,
                 reason: match reason.is_empty() {
                     true => "etcd ended the watch".to_owned(),
                     false => reason,
                 },
-            }
+            })
         }
     }
 

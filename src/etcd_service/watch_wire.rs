@@ -6,6 +6,7 @@ use etcd_client::{EventType, WatchFilterType, WatchOptions, WatchResponse};
 use super::messages::KeyValue;
 use super::watch::{Scope, WatchKind};
 use super::watch_change::{Change, Response};
+use super::watch_history::History;
 use super::watch_roster::{Spec, StreamId};
 
 /// What is asked of etcd for a watch.
@@ -51,12 +52,16 @@ pub(super) fn cancel(id: StreamId) -> PbWatchRequest {
     }
 }
 
-/// A response in the words of this service.
-pub(super) fn of_library(response: WatchResponse) -> Response {
+/// A response in the words of this service, which takes note in `history` of what it has heard.
+pub(super) fn of_library(response: WatchResponse, history: &History) -> Response {
     let response = response.0;
     let header = response.header.unwrap_or_default();
     Response {
-        cluster: header.cluster_id,
+        history: match header.cluster_id {
+            // One that does not say whose it is.
+            0 => history.known().number,
+            cluster => history.heard(cluster, header.revision),
+        },
         revision: header.revision,
         fragment: response.fragment,
         canceled: response.canceled,

@@ -9,9 +9,9 @@
 //! - Every task belongs to its server: when the server is dropped, its connections end with it.
 //! - A server that is stopped takes no new connection, lets requests in progress end, and is over at its limit.
 //! - Connections have TCP_NODELAY: without it a small answer waits 40 ms for the acknowledgement of the one before.
-//! - A connection that does not speak is closed, and the number of connections is bounded.
+//! - A connection that does not speak, or not to the end of its first word, is closed, and the number of connections is bounded.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -21,7 +21,9 @@ use futures::future::select;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,8 +32,10 @@ use crate::framework::{Io, Services};
 /// Connections that one server holds at the same time, apart from WebSockets, which leave it when they are upgraded.
 /// Callers are programs with one connection each, or browsers in the middle of a request: thousands mean a flood.
 const MAX_CONNECTIONS: usize = 4096;
-/// How long a new connection may take until it speaks, and an HTTP/1 request until its head is there: enough for any
-/// link, too short to hoard connections.
+/// The first bytes of each HTTP/2 connection, of which hyper waits for the last without end.
+const PREFACE_BYTES: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+/// How long a new connection may take until it speaks (gRPC: until its preface is there), and an HTTP/1 request until its head is there:
+/// enough for any link, too short to hoard connections.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
 /// How often a gRPC client is asked whether it is still there, and how long its answer may take. The values that the push
 /// manager uses towards nodes.
@@ -119,6 +123,7 @@ impl Port {
     pub(crate) fn serve(self, services: &Services, router: Router, protocol: Protocol) -> Server {
         let stopping = CancellationToken::new();
         let cut = CancellationToken::new();
+        let (count, connections) = watch::channel(0);
         let serving = Serving {
             router,
             protocol,
@@ -129,7 +134,8 @@ impl Port {
             address: self.address,
             services: services.clone(),
             stopping,
-            accepting: services.io(serving.accept(self.listener)),
+            connections,
+            accepting: services.io(serving.accept(self.listener, count)),
             _cut: cut.drop_guard(),
         }
     }
@@ -141,6 +147,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     services: Services,
     stopping: CancellationToken,
+    /// How many there are now, apart from WebSockets.
+    connections: watch::Receiver<usize>,
     accepting: Io<()>,
     _cut: DropGuard,
 }
@@ -149,6 +157,12 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until nobody is connected. Whoever comes is served as ever.
+    pub(crate) async fn deserted(&self) {
+        // Its other half ends with the accept loop, and then nobody is connected either.
+        let _ = self.connections.clone().wait_for(|count| *count == 0).await;
     }
 
     /// Takes no connection and no request any more. Those in progress go on.
@@ -172,9 +186,12 @@ struct Serving {
 }
 
 impl Serving {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: TcpListener, count: watch::Sender<usize>) {
         let mut connections = JoinSet::new();
         loop {
+            count.send_if_modified(|count| {
+                std::mem::replace(count, connections.len()) != connections.len()
+            });
             tokio::select! {
                 () = self.stopping.cancelled() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -198,19 +215,48 @@ impl Serving {
             tracing::debug!(%error, "TCP_NODELAY could not be set: the peer is gone");
             return;
         }
-        let spoke = tokio::time::timeout(FIRST_WORD_LIMIT, stream.readable());
-        tokio::select! {
-            () = self.stopping.cancelled() => return,
-            spoke = spoke => if !matches!(spoke, Ok(Ok(()))) { return },
+        match self.protocol {
+            Protocol::Http => {
+                if self.first_word(stream.readable()).await.is_some() {
+                    let builder = Builder::new(self.executor()).http1_only();
+                    self.speak(builder, stream).await;
+                }
+            }
+            Protocol::Grpc => {
+                let (mut reader, writer) = stream.into_split();
+                let mut preface = [0; PREFACE_BYTES];
+                if self
+                    .first_word(reader.read_exact(&mut preface))
+                    .await
+                    .is_some()
+                {
+                    let reader = AsyncReadExt::chain(Cursor::new(preface), reader);
+                    let builder = Builder::new(self.executor()).http2_only();
+                    self.speak(builder, tokio::io::join(reader, writer)).await;
+                }
+            }
         }
+    }
 
-        let executor = Executor {
+    /// Waits for what a connection is to begin with. `None`: it failed, took too long, or the server stops.
+    async fn first_word<T>(&self, word: impl Future<Output = io::Result<T>>) -> Option<T> {
+        tokio::select! {
+            () = self.stopping.cancelled() => None,
+            word = tokio::time::timeout(FIRST_WORD_LIMIT, word) => word.ok()?.ok(),
+        }
+    }
+
+    fn executor(&self) -> Executor {
+        Executor {
             cut: self.cut.clone(),
-        };
-        let mut builder = match self.protocol {
-            Protocol::Http => Builder::new(executor).http1_only(),
-            Protocol::Grpc => Builder::new(executor).http2_only(),
-        };
+        }
+    }
+
+    async fn speak(
+        self,
+        mut builder: Builder<Executor>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) {
         builder
             .http1()
             .timer(TokioTimer::new())

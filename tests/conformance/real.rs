@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::requests::{get, put};
+use super::support::etcd_process::{EtcdProcess, data_folder, free_address};
 use super::support::real_etcd::{EtcdVersion, RealEtcd};
 use super::wire::Wire;
 
@@ -51,4 +52,27 @@ async fn each_release_is_the_one_that_was_asked_for() {
         let status = status.expect("it tells its status");
         assert!(status.version.starts_with(told), "{}", status.version);
     }
+}
+
+#[test]
+fn an_etcd_is_not_healthy_where_another_has_its_port() {
+    let etcd = RealEtcd::start();
+    let endpoint = etcd.endpoint();
+    let address = endpoint.trim_start_matches("http://");
+    let address = address.parse().expect("it is an address");
+    let folder = data_folder();
+    let program = EtcdVersion::V3_4.program();
+    let mut late = EtcdProcess::start(
+        &program,
+        folder.path(),
+        [
+            format!("--listen-client-urls={endpoint}"),
+            format!("--advertise-client-urls={endpoint}"),
+            format!("--listen-peer-urls=http://{}", free_address()),
+        ],
+    );
+    while !late.has_ended() {
+        assert!(!late.is_healthy_at(address), "the other is");
+    }
+    assert!(late.told().contains("address already in use"));
 }

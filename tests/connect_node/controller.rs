@@ -9,7 +9,7 @@ use million::services::controller::settings::ControllerSettings;
 use million::services::controller::{self, RoomInfoOf, RunningController, UserNodeOf};
 use tokio::net::TcpListener;
 
-use super::support::{eventually, start, with_services};
+use super::support::{eventually, lasting_address, start, with_services};
 use super::user::User;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -104,8 +104,8 @@ fn a_user_who_moves_to_another_node_stays_there_when_the_old_one_tells_of_the_le
 #[test]
 fn a_controller_that_comes_back_is_told_who_is_present() {
     with_services(async |services| {
-        let first = controller(services, "127.0.0.1:0").await;
-        let address = settings(&first.address());
+        let address = lasting_address().to_string();
+        let first = controller(services, &address).await;
         let node = start(services, &[("controller_address", &address), ("id", "n1")]).await;
         let _ann = User::connect(&node, "user_id=ann&room_id=r").await;
         let bob = User::connect(&node, "user_id=bob&room_id=r").await;

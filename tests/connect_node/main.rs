@@ -7,6 +7,7 @@
 mod controller;
 mod conversations;
 mod deliveries;
+mod leaving;
 mod pushes;
 mod serving;
 mod slow_users;

@@ -234,6 +234,43 @@ fn a_node_behind_all_interfaces_registers_what_can_be_dialled() {
 }
 
 #[test]
+fn users_are_sent_to_the_grpc_servers_host_when_websockets_are_on_all_interfaces() {
+    with_services(async |services| {
+        let node = start(services, &[("websocket_listen", "0.0.0.0:0")]).await;
+        let websocket = format!("127.0.0.1:{}", node.websocket_address().port());
+        assert_eq!(node.metadata()["websocket"], websocket);
+        node.stop(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn a_connection_that_does_not_finish_its_first_word_is_closed_and_holds_up_no_stop() {
+    with_services(async |services| {
+        let node = start(services, &[]).await;
+        let mut stalled = TcpStream::connect(node.address()).await.unwrap();
+        stalled.write_all(b"P").await.unwrap();
+        // Its limit is ten seconds.
+        let mut rest = Vec::new();
+        let closed = stalled.read_to_end(&mut rest);
+        let closed = tokio::time::timeout(Duration::from_secs(40), closed).await;
+        assert!(closed.is_ok(), "the connection stays open");
+
+        let mut stalled = TcpStream::connect(node.address()).await.unwrap();
+        stalled.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        // Connections are accepted in the order in which they came: it is being served when this answers.
+        client(&node).await;
+        let stopping = Instant::now();
+        node.stop(Duration::from_secs(120)).await;
+        assert!(
+            stopping.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            stopping.elapsed()
+        );
+        drop(stalled);
+    });
+}
+
+#[test]
 fn a_message_beyond_the_limit_is_refused_and_the_server_lives_on() {
     with_node(&[], async |node| {
         let mut client = ConnectNodeServiceClient::new(channel(node.address()).await)

@@ -143,6 +143,16 @@ pub(crate) async fn stats(node: &RunningConnectNode) -> NodeStats {
     node.handle().call(Stats).await.unwrap()
 }
 
+/// An address at which to listen again and again: its port is none of those that the system gives to whoever asks for any.
+pub(crate) fn lasting_address() -> SocketAddr {
+    (0..10_000)
+        .map(|number| 20_000 + (std::process::id() + number) % 10_000)
+        .filter_map(|port| u16::try_from(port).ok())
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a port is free")
+}
+
 /// Waits until `holds`.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let limit = Instant::now() + SOON;

@@ -43,6 +43,41 @@ fn empty_and_overlong_ids_are_invalid_and_named() {
 }
 
 #[test]
+fn a_name_or_metadata_that_would_fill_the_memory_is_invalid_and_named() {
+    with_controller(&[], async |running, _| {
+        let mut node = Node::new(running, "n").await;
+        let named = JoinRoomRequest {
+            user_name: "x".repeat(257),
+            ..node.join_request("u", "r").into_inner()
+        };
+        let refused = node.client.join_room(named).await.unwrap_err();
+        assert_names(&refused, "user_name has 257 bytes");
+        let metadata = (0..64).map(|key| (format!("{key:02}"), "x".repeat(63)));
+        let laden = JoinRoomRequest {
+            metadata: metadata.collect(),
+            ..node.join_request("u", "r").into_inner()
+        };
+        let refused = node.client.join_room(laden.clone()).await.unwrap_err();
+        assert_names(&refused, "metadata has 4160 bytes");
+        assert_eq!(node.stats().await.total_users, 0);
+        let metadata = laden.metadata.into_iter().skip(1).collect();
+        let within = JoinRoomRequest {
+            user_name: "x".repeat(256),
+            metadata,
+            ..node.join_request("u", "r").into_inner()
+        };
+        assert!(
+            node.client
+                .join_room(within)
+                .await
+                .unwrap()
+                .into_inner()
+                .success
+        );
+    });
+}
+
+#[test]
 fn a_header_that_is_no_number_is_invalid_and_named() {
     with_controller(&[], async |running, _| {
         let mut node = Node::new(running, "n").await;

@@ -8,8 +8,7 @@ use million::etcd_service::embedded::{self, EmbeddedEtcd};
 use tokio::runtime::Runtime;
 
 use super::DEADLINE;
-
-const ETCDCTL: &str = "/usr/bin/etcdctl";
+use super::support::etcdctl::etcdctl;
 
 /// An embedded server and the tool, each in a process's place of its own: the server's threads run while the test waits
 /// for the tool.
@@ -21,10 +20,6 @@ struct Shell {
 
 impl Shell {
     fn new() -> Self {
-        assert!(
-            std::path::Path::new(ETCDCTL).exists(),
-            "{ETCDCTL} is missing: the tests with etcdctl need `apt-get install etcd-server etcd-client`"
-        );
         let runtime = Runtime::new().expect("a runtime can be made");
         let etcd = runtime
             .block_on(embedded::start(([127, 0, 0, 1], 0).into()))
@@ -33,15 +28,10 @@ impl Shell {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(ETCDCTL);
+        // Without "http://": with it, the `endpoint` commands of 3.4 send the whole URL as the HTTP/2 authority, which
+        // is malformed, and which the transport refuses.
+        let mut command = etcdctl(&self.etcd.address().to_string());
         command
-            .env_clear()
-            .env("ETCDCTL_API", "3")
-            // `etcdctl lock` looks for its command there.
-            .env("PATH", "/usr/bin:/bin")
-            // Without "http://": with it, the `endpoint` commands of 3.4 send the whole URL as the HTTP/2 authority, which
-            // is malformed, and which the transport refuses.
-            .args(["--endpoints", &self.etcd.address().to_string()])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -140,19 +140,17 @@ async fn two_never_hold_one_lock() {
                 for _ in 0..TURNS {
                     let locked = lock(&client, "n", lease).await.expect("its turn comes");
                     assert_eq!(holding.fetch_add(1, Ordering::SeqCst), 0, "it is alone");
-                    client
-                        .kv_client()
-                        .put("x", "y", None)
-                        .await
-                        .expect("it fits");
+                    let put = in_time(client.kv_client().put("x", "y", None)).await;
+                    put.expect("it fits");
                     assert_eq!(holding.fetch_sub(1, Ordering::SeqCst), 1, "it is alone");
                     held.fetch_add(1, Ordering::SeqCst);
-                    let unlocked = client.lock_client().unlock(locked.key()).await;
+                    let unlocked = in_time(client.lock_client().unlock(locked.key())).await;
                     unlocked.expect("it is held");
                 }
             });
         }
-        while let Some(caller) = in_time(callers.join_next()).await {
+        // Each step has its limit; all of them together are some hundred writes, one after the other.
+        while let Some(caller) = callers.join_next().await {
             caller.expect("it does not panic");
         }
         assert_eq!(held.load(Ordering::SeqCst), 12 * TURNS);

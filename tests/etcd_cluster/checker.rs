@@ -15,6 +15,9 @@ use crate::history::{Action, Operation, Reply, Value};
 /// Steps of the search in one key. A recorded history takes some thousands; one that takes more than this is not decided.
 const MOST_STEPS: u64 = 50_000_000;
 
+/// What is remembered of the search in one key: some hundred bytes each.
+const MOST_TRIED: usize = 2_000_000;
+
 /// What the checker found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -122,7 +125,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether there is such an order; `None` if it was not found out in [`MOST_STEPS`].
+    /// Whether there is such an order; `None` if it was not found out in [`MOST_STEPS`], or without remembering more than [`MOST_TRIED`].
     fn run(mut self) -> Option<bool> {
         let mut state: State = None;
         let mut trail: Vec<(usize, State)> = Vec::new();
@@ -131,6 +134,9 @@ impl<'a> Search<'a> {
         for _ in 0..MOST_STEPS {
             if self.left == 0 {
                 return Some(true);
+            }
+            if tried.len() >= MOST_TRIED {
+                return None;
             }
             // While an answer is left, the list does not end before it.
             if let Event::Question(number) = self.events[place] {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use million::etcd_service::settings::EtcdSettings;
-use million::etcd_service::{Endpoint, Etcd, Register, Registration};
+use million::etcd_service::{Endpoint, Etcd, EtcdError, Put, Register, Registration};
 use million::framework::settings::Document;
 use million::framework::{Handle, Million};
 
@@ -82,11 +82,33 @@ impl House {
         etcd
     }
 
-    /// Registers a key.
+    /// Registers a key; once more when an election took the time of the request.
     pub(crate) fn register(&self, etcd: &Handle<Etcd>, key: &str, ttl: Duration) -> Registration {
-        let register = Register::new(key, key, ttl);
-        let registered = self.million.block_on(etcd.call(register));
-        registered.unwrap().expect("the cluster is healthy")
+        let mut registration = None;
+        until("the key is registered", || {
+            let register = etcd.call(Register::new(key, key, ttl)).timeout(DEADLINE);
+            registration = succeeded(self.million.block_on(register).unwrap());
+            registration.is_some()
+        });
+        registration.expect("it was waited for")
+    }
+
+    /// Puts a key through a service; once more when an election took the time of the request.
+    pub(crate) fn put(&self, etcd: &Handle<Etcd>, key: &str, value: &str) {
+        until("a put is acknowledged", || {
+            let put = etcd.call(Put::new(key, value)).timeout(DEADLINE);
+            succeeded(self.million.block_on(put).unwrap()).is_some()
+        });
+    }
+
+    /// Puts a key past proxies and services, at this member; once more when an election refused it.
+    pub(crate) fn put_raw(&self, member: usize, key: &str, value: &[u8]) {
+        until("a member writes", || {
+            let mut client = self.cluster.raw(member);
+            let (key, value) = (key.to_owned(), value.to_owned());
+            let putting = async move { client.put(key, value, None).await.is_ok() };
+            self.cluster.wait_for(putting)
+        });
     }
 
     /// Ends everything, and sees that nothing had to be dropped.
@@ -105,6 +127,16 @@ pub(crate) fn settings(endpoints: &[String]) -> EtcdSettings {
     );
     let document = Document::parse(text, "a test").unwrap();
     EtcdSettings::from_document(&document).unwrap()
+}
+
+/// What was answered, unless there was no answer in time, or none that tells.
+fn succeeded<T>(answer: Result<T, EtcdError>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(error) if error.is_retryable() => None,
+        Err(EtcdError::OutcomeUnknown { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Waits until a condition holds, looking again and again, for at most `limit`. Returns whether it does.

@@ -45,14 +45,9 @@ fn over_narrow_links_a_watch_tells_all_and_requests_are_answered() {
     for number in 0..house.cluster.size() {
         house.cluster.door(number).throttle(64 * 1024);
     }
-    let mut member = house.cluster.raw(0);
-    house.cluster.wait_for(async move {
-        for number in 0..VALUES {
-            let value = vec![b'v'; 8 * 1024];
-            let put = member.put(format!("k/{number}"), value, None).await;
-            put.expect("past the narrow links it is quick");
-        }
-    });
+    for number in 0..VALUES {
+        house.put_raw(0, &format!("k/{number}"), &[b'v'; 8 * 1024]);
+    }
     while watcher.notes().changes.len() < VALUES {
         let found = house
             .million
@@ -125,10 +120,7 @@ fn a_link_that_dies_without_a_word_is_left_for_another() {
     for (_, kill, proxy, ..) in &cases {
         kill(proxy);
     }
-    let mut member = house.cluster.raw(0);
-    house.cluster.wait_for(async move {
-        member.put("k/1", "1", None).await.expect("it is healthy");
-    });
+    house.put_raw(0, "k/1", b"1");
     for (name, _, _, _, etcd, _) in &cases {
         let read = house.million.block_on(etcd.call(Get::key("k/1"))).unwrap();
         let read = read.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -24,6 +24,7 @@ mod doctored;
 mod endpoints;
 mod history;
 mod house;
+mod leases;
 mod linearizable;
 mod links;
 mod load;

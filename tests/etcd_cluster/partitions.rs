@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use million::etcd_service::{Endpoint, Etcd, EtcdError, Get};
 use million::framework::Handle;
 
@@ -84,14 +85,19 @@ fn cut_off(choose: fn(usize, usize) -> usize) {
     house.end();
 }
 
-/// Puts past proxies and services, at a member that can.
+/// Puts past proxies and services, at a member that can: once more when an election refused it, but only if the first was not done all
+/// the same. The values count the versions of the key.
 fn put(house: &House, member: usize, value: Value, recorder: &Recorder) {
-    let mut client = house.cluster.raw(member);
     let called = recorder.now();
-    let put = house
-        .cluster
-        .wait_for(async move { client.put("k", value.to_string(), None).await });
-    put.expect("this member has a leader");
+    until("a member writes", || {
+        let mut client = house.cluster.raw(member);
+        let version = i64::try_from(value).expect("values are small") - 1;
+        let writing = Txn::new()
+            .when([Compare::version("k", CompareOp::Equal, version)])
+            .and_then([TxnOp::put("k", value.to_string(), None)]);
+        let writing = async move { client.txn(writing).await.is_ok() };
+        house.cluster.wait_for(writing)
+    });
     recorder.note(0, Action::Put(value), called, Reply::Written);
 }
 

@@ -1,6 +1,5 @@
 //! A `Million`, services of etcd in it, and what they hear.
 
-use std::process::Command;
 use std::time::Duration;
 
 use million::etcd_service::settings::EtcdSettings;
@@ -11,6 +10,18 @@ use tokio::sync::mpsc;
 
 /// Far beyond what anything here takes on a busy machine: only a failure waits for so long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Makes a test of each case for each release: what they say of users and tokens differs.
+macro_rules! on_each_release {
+    ($($case:ident),* $(,)?) => {
+        mod v3_4 {
+            $(#[test] fn $case() { super::$case(crate::support::real_etcd::EtcdVersion::V3_4); })*
+        }
+        mod v3_5 {
+            $(#[test] fn $case() { super::$case(crate::support::real_etcd::EtcdVersion::V3_5); })*
+        }
+    };
+}
 
 pub(crate) fn million() -> Million {
     Million::builder().workers(1).build().unwrap()
@@ -33,18 +44,12 @@ pub(crate) fn refusal(million: &Million, inside: &str) -> String {
 
 /// Runs `etcdctl` with a user, or without.
 pub(crate) fn etcdctl(endpoint: &str, user: Option<&str>, arguments: &[&str]) {
-    let mut command = Command::new("/usr/bin/etcdctl");
-    command
-        .env_clear()
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", endpoint, "--command-timeout", "20s"])
-        .args(arguments);
+    let mut command = crate::support::etcdctl::etcdctl(endpoint);
+    command.args(arguments);
     if let Some(user) = user {
         command.args(["--user", user]);
     }
-    let output = command
-        .output()
-        .expect("etcdctl is there: the tests need `apt-get install etcd-client`");
+    let output = command.output().expect("etcdctl can be started");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 

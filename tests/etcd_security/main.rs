@@ -10,9 +10,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[macro_use]
+mod house;
+
 mod auth;
 mod certificates;
-mod house;
+#[path = "../etcd_service/scripted.rs"]
+mod scripted;
 mod secrets;
 mod secure_etcd;
 mod tls;

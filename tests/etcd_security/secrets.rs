@@ -1,4 +1,4 @@
-//! Passwords get into no log line, however much is logged, and into no error.
+//! Passwords and tokens get into no log line, however much is logged, and into no error.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -8,6 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::auth::guarded;
 use crate::house::{etcd, million, refusal};
+use crate::scripted::Scripted;
+use crate::support::real_etcd::EtcdVersion;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -32,18 +34,21 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[test]
-fn no_password_is_logged_at_any_level() {
+fn no_password_or_token_is_logged_at_any_level() {
     let log = Log::default();
     // For all threads of this process, those of the IO runtime among them; other tests may be heard too.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .init();
-    let (mut server, million) = (guarded(&[]), million());
+    let (mut server, million) = (guarded(EtcdVersion::V3_4, &[]), million());
+    // Between them, for it sees what etcd does: the tokens.
+    let between = million.block_on(Scripted::start(&server.endpoint()));
+    let endpoint = between.endpoint();
     let settings = |password: &str| {
         format!(
             "endpoints: '{}', auth: {{ username: app, password: {password} }}, request_timeout: 20000",
-            server.endpoint()
+            endpoint
         )
     };
     let refused = refusal(&million, &settings("hunter-two"));
@@ -62,9 +67,12 @@ fn no_password_is_logged_at_any_level() {
         "it is the log of these services"
     );
     assert!(log.contains("TRACE"), "and all of it");
-    for secret in ["hunter-two", "app-secret"] {
+    let tokens = between.tokens();
+    assert!(!tokens.is_empty(), "requests have shown one");
+    let passwords = ["hunter-two", "app-secret"].map(String::from);
+    for secret in passwords.iter().chain(&tokens) {
         for text in [&log, &refused, &shown] {
-            let line = text.lines().find(|line| line.contains(secret));
+            let line = text.lines().find(|line| line.contains(secret.as_str()));
             assert_eq!(line, None);
         }
     }

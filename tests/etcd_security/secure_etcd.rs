@@ -1,16 +1,15 @@
 //! A real etcd that speaks TLS to its clients. It ends with its handle.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::certificates::Files;
+use crate::support::etcd_process::{EtcdProcess, data_folder, free_address};
+use crate::support::real_etcd::ETCD;
 
-const ETCD: &str = "/usr/bin/etcd";
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 /// Another process may take a port between its choice and its use; thrice in a row is no accident.
@@ -19,7 +18,7 @@ const START_ATTEMPTS: u32 = 3;
 /// A running etcd.
 pub(crate) struct SecureEtcd {
     client: SocketAddr,
-    process: Child,
+    _process: EtcdProcess,
     // Removed after the process has ended.
     _data: TempDir,
 }
@@ -27,9 +26,14 @@ pub(crate) struct SecureEtcd {
 impl SecureEtcd {
     /// Starts one that shows `files`. With `clients`, it wants certificates of clients that this authority has signed.
     pub(crate) fn start(files: &Files, clients: Option<&Path>) -> Self {
-        (0..START_ATTEMPTS)
-            .find_map(|_| Self::try_start(files, clients))
-            .expect("etcd starts, with TLS")
+        let mut last = String::new();
+        for _ in 0..START_ATTEMPTS {
+            match Self::try_start(files, clients) {
+                Ok(etcd) => return etcd,
+                Err(told) => last = told,
+            }
+        }
+        panic!("etcd did not start with TLS in {START_ATTEMPTS} attempts; it last said:\n{last}");
     }
 
     /// Where it listens: `127.0.0.1:PORT`.
@@ -37,82 +41,39 @@ impl SecureEtcd {
         self.client
     }
 
-    fn try_start(files: &Files, clients: Option<&Path>) -> Option<Self> {
-        let data = tempfile::tempdir().unwrap();
+    /// Starts one and waits until it is healthy; else tells what it said.
+    fn try_start(files: &Files, clients: Option<&Path>) -> Result<Self, String> {
+        let data = data_folder();
         let [client, peer, metrics] = [(); 3].map(|()| free_address());
-        let (client_url, peer_url) = (format!("https://{client}"), format!("http://{peer}"));
-        let mut command = Command::new(ETCD);
-        command
-            .env_clear()
-            .args(["--name", "test", "--log-level", "error", "--logger", "zap"])
-            .arg("--data-dir")
-            .arg(data.path().join("data"))
-            .args(["--listen-client-urls", &client_url])
-            .args(["--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url])
-            .args(["--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("test={peer_url}")])
+        let path = |path: &Path| path.to_str().expect("it is of our own making").to_owned();
+        let mut arguments = vec![
+            "--name=test".to_owned(),
+            format!("--listen-client-urls=https://{client}"),
+            format!("--advertise-client-urls=https://{client}"),
+            format!("--listen-peer-urls=http://{peer}"),
+            format!("--initial-advertise-peer-urls=http://{peer}"),
+            format!("--initial-cluster=test=http://{peer}"),
             // Health is told here without TLS.
-            .args(["--listen-metrics-urls", &format!("http://{metrics}")])
-            .arg("--cert-file")
-            .arg(&files.certificate)
-            .arg("--key-file")
-            .arg(&files.key);
+            format!("--listen-metrics-urls=http://{metrics}"),
+            format!("--cert-file={}", path(&files.certificate)),
+            format!("--key-file={}", path(&files.key)),
+        ];
         if let Some(authority) = clients {
-            command
-                .arg("--client-cert-auth")
-                .arg("--trusted-ca-file")
-                .arg(authority);
+            arguments.push("--client-cert-auth".to_owned());
+            arguments.push(format!("--trusted-ca-file={}", path(authority)));
         }
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd can be started: the tests need `apt-get install etcd-server`");
-        let mut etcd = Self {
-            client,
-            process,
-            _data: data,
-        };
+        let mut process = EtcdProcess::start(Path::new(ETCD), data.path(), &arguments);
         let deadline = Instant::now() + START_DEADLINE;
-        while !healthy(metrics) {
-            let ended = etcd.process.try_wait().unwrap().is_some();
-            if ended || Instant::now() > deadline {
-                return None;
+        while !process.is_healthy_at(metrics) {
+            if process.has_ended() || Instant::now() > deadline {
+                return Err(process.told());
             }
             std::thread::sleep(POLL);
         }
-        Some(etcd)
-    }
-}
-
-impl Drop for SecureEtcd {
-    fn drop(&mut self) {
-        // A panic here would hide the failure that the test is about.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn healthy(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"GET /health HTTP/1.0\r\nHost: etcd\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
-}
-
-/// An address that is free now, below the ports that the system gives to outgoing connections.
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(20_000..32_000)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
+        Ok(Self {
+            client,
+            _process: process,
+            _data: data,
+        })
     }
 }

@@ -4,11 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use million::etcd_service::{Get, Put, Watch, WatchKind};
+use futures::FutureExt;
+use million::etcd_service::{Endpoint, EtcdError, Get, Put, Watch, WatchKind};
 
 use crate::certificates::{Authority, Files};
-use crate::house::{collector, etcd, million, refusal};
+use crate::house::{DEADLINE, collector, etcd, million, refusal, until};
 use crate::secure_etcd::SecureEtcd;
+use crate::support::link::Way;
+use crate::support::proxy::Proxy;
 use crate::support::real_etcd::RealEtcd;
 
 /// Far below the time-outs, for a refusal must not wait for one.
@@ -61,6 +64,94 @@ fn with_certificates_on_both_sides_everything_works() {
             assert_eq!(read.value, b"2");
         });
     }
+}
+
+/// A door before a server, with a name that begins with `https://`.
+async fn door(server: &SecureEtcd) -> (Proxy, String) {
+    let proxy = Proxy::start(server.address()).await;
+    let endpoint = proxy.endpoint().replace("http://", "https://");
+    (proxy, endpoint)
+}
+
+#[test]
+fn a_write_whose_connection_breaks_is_sent_once_and_its_outcome_is_unknown() {
+    let authority = Authority::new("the authority");
+    let server = SecureEtcd::start(&authority.sign("server", &["127.0.0.1"]), None);
+    let million = million();
+    let direct = format!("https://{}", server.address());
+    let outside = million.spawn(etcd(&settings(&direct, &authority.file(), None)));
+    for (key, damage) in [
+        (
+            "cut",
+            Box::new(|link: &Proxy| link.cut()) as Box<dyn Fn(&Proxy)>,
+        ),
+        (
+            "garbled",
+            Box::new(|link: &Proxy| link.garble(Way::ToClient)),
+        ),
+    ] {
+        million.block_on(async {
+            let (doors, endpoints): (Vec<_>, Vec<_>) = [door(&server).await, door(&server).await]
+                .into_iter()
+                .unzip();
+            let etcd = million.spawn(etcd(&settings(
+                &endpoints.join(","),
+                &authority.file(),
+                None,
+            )));
+            let in_use = etcd.call(Endpoint).await.unwrap().unwrap();
+            let used = endpoints.iter().position(|one| *one == in_use).unwrap();
+            doors[used].hold(Way::ToClient);
+            let mut put = Box::pin(etcd.call(Put::new(key, "v")).timeout(DEADLINE));
+            assert!(put.as_mut().now_or_never().is_none());
+            until("the write is done", async || {
+                outside
+                    .call(Get::key(key))
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .is_some()
+            })
+            .await;
+            damage(&doors[used]);
+            let put = put.await.unwrap();
+            assert!(
+                matches!(put, Err(EtcdError::OutcomeUnknown { .. })),
+                "{key}: {put:?}"
+            );
+            let pair = outside.call(Get::key(key)).await.unwrap().unwrap().unwrap();
+            assert_eq!(pair.version, 1, "{key}");
+        });
+    }
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_shown_by_the_next_connection() {
+    let authority = Authority::new("the authority");
+    let server = authority.sign("server", &["127.0.0.1"]);
+    let server = SecureEtcd::start(&server, Some(&authority.file()));
+    let client = authority.sign("client", &[]);
+    let million = million();
+    million.block_on(async {
+        let (proxy, endpoint) = door(&server).await;
+        let etcd = million.spawn(etcd(&settings(&endpoint, &authority.file(), Some(&client))));
+        etcd.call(Put::new("k", "1")).await.unwrap().unwrap();
+        // The files have the same names.
+        authority.sign_expired("client", &[]);
+        proxy.cut();
+        proxy.mend();
+        // Reads, for a write may leave before the cut is noticed.
+        let refused = etcd.call(Get::key("k")).await.unwrap().unwrap_err();
+        assert!(matches!(refused, EtcdError::Tls { .. }), "{refused:?}");
+        authority.sign("client", &[]);
+        etcd.call(Put::new("k", "3")).await.unwrap().unwrap();
+        // One that is being written is not shown, and the one before it is.
+        std::fs::write(&client.key, "half of a key").unwrap();
+        proxy.cut();
+        proxy.mend();
+        let read = etcd.call(Get::key("k")).await.unwrap().unwrap().unwrap();
+        assert_eq!(read.value, b"3");
+    });
 }
 
 #[test]

@@ -6,12 +6,23 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use million::etcd_service::{Get, Grant, KeepAlive, Put, Register, Watch, WatchKind};
+use million::etcd_service::{Etcd, Get, Grant, KeepAlive, Put, Register, Status, Watch, WatchKind};
+use million::framework::Handle;
 use rcgen::KeyPair;
+use tempfile::TempDir;
 
-use crate::auth::{as_app, guarded};
-use crate::house::{collector, million, until};
-use crate::support::real_etcd::RealEtcd;
+use crate::auth::{ROOT, as_app, guarded};
+use crate::house::{collector, etcdctl, million, until};
+use crate::support::real_etcd::{EtcdVersion, RealEtcd};
+
+on_each_release!(
+    every_operation_outlives_its_token,
+    many_requests_whose_token_has_ended_log_in_once,
+    a_registration_outlives_the_tokens_of_a_server_that_restarts,
+    signed_tokens_are_renewed_while_they_are_in_use,
+    a_watch_begun_when_the_token_of_the_stream_has_ended_is_let,
+    a_signed_token_from_before_roles_changed_is_renewed,
+);
 
 /// The time that a token of these tests lives, in seconds: the shortest there is.
 const TOKEN_SECONDS: &str = "1";
@@ -44,9 +55,11 @@ fn logins(server: &RealEtcd) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-#[test]
-fn every_operation_outlives_its_token() {
-    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+fn every_operation_outlives_its_token(version: EtcdVersion) {
+    let (server, million) = (
+        guarded(version, &["--auth-token-ttl", TOKEN_SECONDS]),
+        million(),
+    );
     let app = as_app(&million, &server);
     million.block_on(async {
         let (subscriber, mut heard) = collector(&million);
@@ -55,7 +68,7 @@ fn every_operation_outlives_its_token() {
             .unwrap()
             .unwrap();
         heard
-            .until(|event| event.kind == WatchKind::Synchronized {})
+            .until(|event| event.kind == WatchKind::Synchronized)
             .await;
         let ttl = Duration::from_secs(60);
         let lease = app.call(Grant { ttl }).await.unwrap().unwrap();
@@ -81,9 +94,11 @@ fn every_operation_outlives_its_token() {
     });
 }
 
-#[test]
-fn many_requests_whose_token_has_ended_log_in_once() {
-    let (server, million) = (guarded(&["--auth-token-ttl", TOKEN_SECONDS]), million());
+fn many_requests_whose_token_has_ended_log_in_once(version: EtcdVersion) {
+    let (server, million) = (
+        guarded(version, &["--auth-token-ttl", TOKEN_SECONDS]),
+        million(),
+    );
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
@@ -99,9 +114,8 @@ fn many_requests_whose_token_has_ended_log_in_once() {
     });
 }
 
-#[test]
-fn a_registration_outlives_the_tokens_of_a_server_that_restarts() {
-    let (mut server, million) = (guarded(&[]), million());
+fn a_registration_outlives_the_tokens_of_a_server_that_restarts(version: EtcdVersion) {
+    let (mut server, million) = (guarded(version, &[]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         let register = Register::new("app/node", "here", Duration::from_secs(3));
@@ -122,29 +136,117 @@ fn a_registration_outlives_the_tokens_of_a_server_that_restarts() {
     });
 }
 
-#[test]
-fn signed_tokens_are_renewed_while_they_are_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let (public, private) = (folder.path().join("public"), folder.path().join("private"));
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(&public, key.public_key_pem()).unwrap();
-    std::fs::write(&private, key.serialize_pem()).unwrap();
-    let token = format!(
-        "jwt,pub-key={},priv-key={},sign-method=ES256,ttl=2s",
-        public.display(),
-        private.display()
-    );
-    let (server, million) = (guarded(&["--auth-token", &token]), million());
+/// Uses tokens, which end all the same, until two have.
+async fn let_signed_tokens_end(app: &Handle<Etcd>, server: &RealEtcd) {
+    let before = logins(server);
+    until("the token has been renewed twice", async || {
+        let read = app.call(Get::key("app/k")).await.unwrap();
+        assert_eq!(read.unwrap().unwrap().value, b"v");
+        logins(server) >= before + 2
+    })
+    .await;
+}
+
+fn signed_tokens_are_renewed_while_they_are_in_use(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("2s");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
     let app = as_app(&million, &server);
     million.block_on(async {
         app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
-        let before = logins(&server);
-        // Used all the time, and ended all the same: until it has been renewed twice.
-        until("the token has been renewed twice", async || {
-            let read = app.call(Get::key("app/k")).await.unwrap();
-            assert_eq!(read.unwrap().unwrap().value, b"v");
-            logins(&server) >= before + 2
-        })
-        .await;
+        let_signed_tokens_end(&app, &server).await;
     });
+}
+
+/// 3.5.1 says of such a watch that its user may not read.
+fn a_watch_begun_when_the_token_of_the_stream_has_ended_is_let(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("2s");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        app.call(Put::new("app/k", "v")).await.unwrap().unwrap();
+        let (subscriber, mut early) = collector(&million);
+        let watch = Watch::prefix("app/").to(subscriber);
+        app.call(watch).await.unwrap().unwrap();
+        early
+            .until(|event| event.kind == WatchKind::Synchronized)
+            .await;
+        for round in 0..2 {
+            let_signed_tokens_end(&app, &server).await;
+            let (subscriber, mut late) = collector(&million);
+            let watch = Watch::key("app/late").from_revision(1).to(subscriber);
+            app.call(watch).await.unwrap().unwrap();
+            let value = round.to_string();
+            let put = Put::new("app/late", value.as_str());
+            app.call(put).await.unwrap().unwrap();
+            for heard in [&mut early, &mut late] {
+                let told = heard
+                    .until(|event| {
+                        event.kind == WatchKind::Refused || event.value == value.as_bytes()
+                    })
+                    .await;
+                let refused = told.iter().find(|event| event.kind == WatchKind::Refused);
+                assert_eq!(refused, None);
+            }
+        }
+    });
+}
+
+fn a_signed_token_from_before_roles_changed_is_renewed(version: EtcdVersion) {
+    let keys = SigningKeys::new();
+    let token = keys.token("10m");
+    let (server, million) = (guarded(version, &["--auth-token", &token]), million());
+    let endpoint = server.endpoint();
+    let app = as_app(&million, &server);
+    million.block_on(async {
+        let (subscriber, mut heard) = collector(&million);
+        app.call(Watch::prefix("app/").to(subscriber))
+            .await
+            .unwrap()
+            .unwrap();
+        heard
+            .until(|event| event.kind == WatchKind::Synchronized)
+            .await;
+        for round in 0..2 {
+            let value = round.to_string();
+            etcdctl(&endpoint, ROOT, &["role", "add", &format!("other{round}")]);
+            app.call(Put::new("app/k", value.as_str()))
+                .await
+                .unwrap()
+                .unwrap();
+            etcdctl(
+                &endpoint,
+                ROOT,
+                &["user", "add", &format!("user{round}:secret")],
+            );
+            let read = app.call(Get::key("app/k")).await.unwrap().unwrap().unwrap();
+            assert_eq!(read.value, value.as_bytes());
+            heard.until(|event| event.value == value.as_bytes()).await;
+        }
+        let status = app.call(Status).await.unwrap();
+        assert!(status.is_ok(), "{status:?}");
+    });
+}
+
+/// What tokens are signed with. Removed with this.
+struct SigningKeys(TempDir);
+
+impl SigningKeys {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(folder.path().join("public"), key.public_key_pem()).unwrap();
+        std::fs::write(folder.path().join("private"), key.serialize_pem()).unwrap();
+        Self(folder)
+    }
+
+    /// The argument for tokens that live so long.
+    fn token(&self, ttl: &str) -> String {
+        format!(
+            "jwt,pub-key={},priv-key={},sign-method=ES256,ttl={ttl}",
+            self.0.path().join("public").display(),
+            self.0.path().join("private").display()
+        )
+    }
 }

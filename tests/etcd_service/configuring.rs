@@ -20,6 +20,7 @@ on_both!(
     a_path_is_not_a_prefix,
     the_same_value_set_again_is_no_change,
     after_unwatching_nothing_is_told,
+    after_unwatching_what_is_in_the_mailbox_is_not_handled,
     an_unwatched_watch_is_not_found,
     a_watch_ends_with_its_subscriber,
     changes_are_told_in_order_to_a_slow_subscriber,
@@ -185,6 +186,31 @@ async fn after_unwatching_nothing_is_told(house: &mut House) {
         (first.watch, first.kind),
         (again, ConfigChangeKind::Present)
     );
+}
+
+async fn after_unwatching_what_is_in_the_mailbox_is_not_handled(house: &mut House) {
+    let permits = Arc::new(Semaphore::new(0));
+    let (listener, mut heard) = listen_slowly(house, &permits);
+    let all = ConfigWatch::prefix("c/", listener.recipient());
+    let id = watch(house, all.clone()).await;
+    for path in ["c/1", "c/2"] {
+        set(house, path, "").await;
+    }
+    until("one has begun, and one waits in the mailbox", async || {
+        let stats = listener.stats();
+        (stats.in_flight, stats.queued) == (1, 1)
+    })
+    .await;
+    house.etcd.call(ConfigUnwatch(id)).await.unwrap().unwrap();
+    permits.add_permits(100);
+    let again = watch(house, all).await;
+    let begun = heard.next().await;
+    assert_eq!((begun.watch, begun.path.as_str()), (id, "c/1"));
+    for path in ["c/1", "c/2"] {
+        let next = heard.next().await;
+        // What had not begun is dropped.
+        assert_eq!((next.watch, next.path.as_str()), (again, path));
+    }
 }
 
 async fn an_unwatched_watch_is_not_found(house: &mut House) {

@@ -47,7 +47,9 @@ fn the_embedded_etcd_is_reached_whatever_logins_and_tls_are_set() {
 fn a_service_that_reaches_no_endpoint_does_not_start_and_says_where_and_why() {
     let million = Million::builder().workers(1).build().unwrap();
     let (one, two) = (unused_address(), unused_address());
-    let etcd = million.spawn(Etcd::new(settings(&format!("endpoints: '{one},{two}'"))));
+    let etcd = million.spawn(Etcd::new(settings(&format!(
+        "endpoints: '{one},{two}', connect_timeout: 300"
+    ))));
     let reason = million.block_on(etcd.closed());
     let ExitReason::StartFailed(text) = reason else {
         panic!("{reason:?}");
@@ -55,6 +57,46 @@ fn a_service_that_reaches_no_endpoint_does_not_start_and_says_where_and_why() {
     for part in [&one, &two, "refused", "see that etcd runs"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+#[test]
+fn a_service_that_starts_before_its_etcd_connects_when_that_is_there() {
+    let million = Million::builder().workers(1).build().unwrap();
+    let mut server = RealEtcd::start();
+    server.kill();
+    let both = format!("['{}', '{}']", unused_address(), server.endpoint());
+    let etcd = million.spawn(Etcd::new(settings(&format!(
+        "endpoints: {both}, connect_timeout: 60000"
+    ))));
+    million.block_on(async {
+        let mut put = Box::pin(etcd.call(Put::new("k", "v")).timeout(DEADLINE));
+        assert!(put.as_mut().now_or_never().is_none());
+        // Longer than it takes to be refused.
+        let waited = tokio::time::timeout(Duration::from_millis(300), put.as_mut()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        server.restart();
+        put.await.unwrap().unwrap();
+        assert_eq!(etcd.call(Endpoint).await.unwrap(), Ok(server.endpoint()));
+    });
+}
+
+#[test]
+fn a_wrong_password_does_not_wait_for_endpoints_that_are_away() {
+    let server = RealEtcd::start();
+    let endpoint = server.endpoint();
+    etcdctl(&endpoint, &["user", "add", "root:secret"]);
+    etcdctl(&endpoint, &["user", "grant-role", "root", "root"]);
+    etcdctl(&endpoint, &["auth", "enable"]);
+    let million = Million::builder().workers(1).build().unwrap();
+    let etcd = million.spawn(Etcd::new(settings(&format!(
+        "endpoints: ['{}', '{endpoint}'], connect_timeout: 600000, auth: {{ username: root, password: wrong }}",
+        unused_address()
+    ))));
+    let reason = million.block_on(async { tokio::time::timeout(DEADLINE, etcd.closed()).await });
+    assert!(
+        matches!(&reason, Ok(ExitReason::StartFailed(text)) if text.contains("authentication failed")),
+        "{reason:?}"
+    );
 }
 
 #[test]

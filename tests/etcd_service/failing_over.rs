@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::join_all;
-use million::etcd_service::{Endpoint, Etcd, EtcdError, Get, Put};
+use million::etcd_service::{Endpoint, Etcd, EtcdError, Get, Put, Status as Ask, StatusOfAll};
 use million::framework::{Handle, Million};
 use tonic::{Code, Status};
 
@@ -16,6 +16,9 @@ use crate::support::real_etcd::RealEtcd;
 
 /// Far below the time-out of the requests, and far above the second that is promised: the machine may be loaded.
 const SOON: Duration = Duration::from_secs(8);
+
+/// How often something is tried whose time is promised.
+const ROUNDS: usize = 5;
 
 const TIMEOUTS: &str = "request_timeout: 25000, connect_timeout: 25000";
 
@@ -55,47 +58,120 @@ impl Pair {
     }
 }
 
+/// Tells how long something took, and holds the half of the times to the second that is promised: a machine that is busy with other tests may
+/// hold up the rest.
+fn within_a_second(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    println!("{what} after {times:.2?}");
+    assert!(
+        times[times.len() / 2] < Duration::from_secs(1),
+        "{what}: {times:?}"
+    );
+}
+
+/// The figures are printed: `--nocapture` shows them.
 #[test]
 fn reads_are_answered_elsewhere_within_a_second_of_a_silent_endpoint() {
     let pair = Pair::start();
     pair.million.block_on(async {
-        let (used, other) = pair.sides().await;
-        pair.etcd.call(Get::key("k")).await.unwrap().unwrap();
-        pair.servers[used].pause();
-        let begun = Instant::now();
-        let reads = (0..100).map(|_| pair.etcd.call(Get::key("k")).timeout(DEADLINE));
-        for read in join_all(reads).await {
-            assert_eq!(read.unwrap(), Ok(None));
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let (used, other) = pair.sides().await;
+            pair.etcd.call(Get::key("k")).await.unwrap().unwrap();
+            pair.servers[used].pause();
+            let begun = Instant::now();
+            let reads = (0..100).map(|_| pair.etcd.call(Get::key("k")).timeout(DEADLINE));
+            for read in join_all(reads).await {
+                assert_eq!(read.unwrap(), Ok(None));
+            }
+            times.push(begun.elapsed());
+            assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
+            pair.servers[used].resume();
         }
-        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-        assert_eq!(pair.in_use().await, pair.servers[other].endpoint());
-        pair.servers[used].resume();
+        within_a_second("100 reads were answered elsewhere", times);
     });
 }
 
+/// The figures are printed: `--nocapture` shows them.
 #[test]
 fn a_write_that_hangs_sends_those_after_it_elsewhere_and_is_itself_never_repeated() {
     let pair = Pair::start();
     pair.million.block_on(async {
+        let mut times = Vec::new();
+        for round in 0..ROUNDS {
+            let (used, other) = pair.sides().await;
+            let key = format!("k{round}");
+            pair.etcd.call(Put::new("l", "1")).await.unwrap().unwrap();
+            pair.servers[used].pause();
+            let hanging = Put::new(key.as_str(), "1");
+            let mut hangs = Box::pin(pair.etcd.call(hanging).timeout(DEADLINE));
+            assert!(hangs.as_mut().now_or_never().is_none());
+            let begun = Instant::now();
+            let elsewhere = pair.servers[other].endpoint();
+            until("another endpoint is in use", async || {
+                pair.in_use().await == elsewhere
+            })
+            .await;
+            times.push(begun.elapsed());
+            pair.etcd.call(Put::new("l", "2")).await.unwrap().unwrap();
+            let read = pair.etcd.call(Get::key(key)).await.unwrap();
+            assert_eq!(read, Ok(None), "what hangs was not sent here too");
+            assert!(hangs.as_mut().now_or_never().is_none());
+            // It goes on where it was sent.
+            pair.servers[used].resume();
+            hangs.await.unwrap().unwrap();
+        }
+        within_a_second("writes left the endpoint", times);
+    });
+}
+
+#[test]
+fn the_status_names_the_endpoint_that_told_it() {
+    let pair = Pair::start();
+    pair.million.block_on(async {
+        let all = pair.etcd.call(StatusOfAll).await.unwrap().unwrap();
+        let member_at = |endpoint: &str| {
+            let told = all.iter().find(|told| told.endpoint == endpoint).unwrap();
+            told.status.as_ref().unwrap().member
+        };
         let (used, other) = pair.sides().await;
-        pair.etcd.call(Put::new("k", "0")).await.unwrap().unwrap();
         pair.servers[used].pause();
-        let mut hangs = Box::pin(pair.etcd.call(Put::new("k", "1")).timeout(DEADLINE));
-        assert!(hangs.as_mut().now_or_never().is_none());
-        let begun = Instant::now();
-        let elsewhere = pair.servers[other].endpoint();
-        until("another endpoint is in use", async || {
-            pair.in_use().await == elsewhere
+        let status = pair.etcd.call(Ask).await.unwrap().unwrap();
+        pair.servers[used].resume();
+        assert_eq!(status.endpoint, pair.servers[other].endpoint());
+        assert_eq!(status.member, member_at(&status.endpoint));
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_of_no_use_does_not_end_a_read_that_another_may_answer() {
+    House::embedded(async |house: &mut House| {
+        let target = house.server.endpoint();
+        let mut servers = Vec::new();
+        for _ in 0..3 {
+            servers.push(Scripted::start(&target).await);
+        }
+        let endpoints = servers.iter().map(Scripted::endpoint).collect::<Vec<_>>();
+        let text = format!("endpoints: '{}', {TIMEOUTS}", endpoints.join(","));
+        let etcd = house.million.spawn(Etcd::new(settings(&text)));
+        let in_use = etcd.call(Endpoint).await.unwrap().unwrap();
+        let used = endpoints.iter().position(|one| *one == in_use).unwrap();
+        // Two are slow, and the third has no vote.
+        let learner = Status::new(
+            Code::Unavailable,
+            "etcdserver: rpc not supported for learner",
+        );
+        let (slow, slower, third) = (used, (used + 1) % 3, (used + 2) % 3);
+        let go_on = [servers[slow].hold("Range"), servers[slower].hold("Range")];
+        servers[third].refuse("Range", 1000, &learner);
+        let mut read = Box::pin(etcd.call(Get::key("k")).timeout(DEADLINE));
+        assert!(read.as_mut().now_or_never().is_none());
+        until("the third has refused", async || {
+            servers[third].asked("Range") > 0
         })
         .await;
-        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-        pair.etcd.call(Put::new("l", "2")).await.unwrap().unwrap();
-        let read = pair.etcd.call(Get::key("k")).await.unwrap();
-        assert_eq!(read, Ok(None), "what hangs was not sent here too");
-        assert!(hangs.as_mut().now_or_never().is_none());
-        // It goes on where it was sent.
-        pair.servers[used].resume();
-        hangs.await.unwrap().unwrap();
+        go_on.iter().for_each(|held| held.cancel());
+        assert_eq!(read.await.unwrap(), Ok(None));
     });
 }
 
@@ -216,10 +292,7 @@ fn an_endpoint_without_a_leader_is_left_and_writes_go_elsewhere() {
         for _ in 0..10 {
             etcd.call(Get::key("k")).await.unwrap().unwrap();
         }
-        assert_eq!(
-            (servers[used].asked("Put"), servers[used].asked("Range")),
-            (1, 0)
-        );
+        assert_eq!(servers[used].asked("Put"), 1);
         let moved = etcd.call(Endpoint).await.unwrap().unwrap();
         assert_eq!(moved, servers[1 - used].endpoint());
     });
@@ -232,6 +305,8 @@ fn when_no_endpoint_has_a_leader_requests_wait_for_one_until_their_deadline() {
         let text = format!("endpoints: '{}', request_timeout: 1500", server.endpoint());
         let etcd = house.million.spawn(Etcd::new(settings(&text)));
         etcd.call(Get::key("k")).await.unwrap().unwrap();
+        let reads = server.asked("Range");
+        assert_eq!(server.asked_with_leader("Range"), reads);
         let alone = Status::new(Code::Unavailable, "etcdserver: no leader");
         server.refuse("Put", 10_000, &alone);
         let write = etcd.call(Put::new("k", "v")).await.unwrap();
@@ -249,13 +324,10 @@ fn when_no_endpoint_has_a_leader_requests_wait_for_one_until_their_deadline() {
             asked,
             "each asks for a leader"
         );
-        assert_eq!(server.asked_with_leader("Range"), 1);
         // A read that any endpoint may answer on its own does not.
         let read = etcd.call(Get::key("k").serializable()).await.unwrap();
         assert_eq!(read, Ok(None));
-        assert_eq!(
-            (server.asked("Range"), server.asked_with_leader("Range")),
-            (2, 1)
-        );
+        assert!(server.asked("Range") > reads);
+        assert_eq!(server.asked_with_leader("Range"), reads);
     });
 }

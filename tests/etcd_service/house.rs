@@ -1,7 +1,6 @@
 //! A server, a proxy before it, and a `Million` with the etcd service that reaches it through the proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
 use million::etcd_service::embedded::{self, EmbeddedEtcd};
@@ -12,7 +11,7 @@ use million::framework::{Cx, Handle, Handler, Million, Options, Recipient, Servi
 use tokio::sync::mpsc;
 
 use crate::support::proxy::Proxy;
-use crate::support::real_etcd::RealEtcd;
+use crate::support::real_etcd::{EtcdVersion, RealEtcd};
 
 /// Far beyond what anything here takes on a busy machine: only a failure waits for so long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,6 +40,8 @@ macro_rules! on_real {
 pub(crate) enum Server {
     Embedded(EmbeddedEtcd),
     Real(RealEtcd),
+    /// Between one embedded etcd and the next.
+    Gone(SocketAddr),
 }
 
 impl Server {
@@ -48,6 +49,7 @@ impl Server {
         match self {
             Self::Embedded(server) => server.endpoint(),
             Self::Real(server) => server.endpoint(),
+            Self::Gone(address) => format!("http://{address}"),
         }
     }
 
@@ -79,6 +81,13 @@ impl House {
         Self::run(million, Server::Real(RealEtcd::start()), case);
     }
 
+    /// Runs a case with a real etcd of that release.
+    pub(crate) fn real_version<F: AsyncFnOnce(&mut House)>(version: EtcdVersion, case: F) {
+        let million = Million::builder().workers(2).build().unwrap();
+        let server = RealEtcd::start_version(version, &[]);
+        Self::run(million, Server::Real(server), case);
+    }
+
     fn run<F: AsyncFnOnce(&mut House)>(million: Million, server: Server, case: F) {
         let proxy = million.block_on(Proxy::start(server.address()));
         let etcd = million.spawn(Etcd::new(settings(&format!(
@@ -101,7 +110,24 @@ impl House {
     pub(crate) fn real_server(&mut self) -> &mut RealEtcd {
         match &mut self.server {
             Server::Real(server) => server,
-            Server::Embedded(_) => panic!("this case needs a real etcd"),
+            Server::Embedded(_) | Server::Gone(_) => panic!("this case needs a real etcd"),
+        }
+    }
+
+    /// Puts a server without any data in the place of the one that is there.
+    pub(crate) async fn replace_data(&mut self) {
+        let gone = Server::Gone(self.server.address());
+        match std::mem::replace(&mut self.server, gone) {
+            Server::Real(mut server) => {
+                server.restart_empty();
+                self.server = Server::Real(server);
+            }
+            Server::Embedded(server) => {
+                server.stop().await;
+                let other = embedded::start(self.server.address()).await.unwrap();
+                self.server = Server::Embedded(other);
+            }
+            Server::Gone(_) => panic!("there is a server"),
         }
     }
 
@@ -173,12 +199,8 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Runs `etcdctl`.
 pub(crate) fn etcdctl(endpoint: &str, arguments: &[&str]) {
-    let output = Command::new("/usr/bin/etcdctl")
-        .env_clear()
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", endpoint])
-        .args(arguments)
-        .output()
-        .expect("etcdctl is there: the tests need `apt-get install etcd-client`");
+    let mut command = crate::support::etcdctl::etcdctl(endpoint);
+    let output = command.args(arguments).output();
+    let output = output.expect("etcdctl can be started");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }

@@ -1,7 +1,10 @@
 //! An etcd that refuses what it is told to: before a real or embedded one, it answers the next requests of a method with a
 //! status, passes all others on, and counts them.
 
-use std::collections::{HashMap, VecDeque};
+// Two test binaries compile this file and use the part that they need.
+#![allow(dead_code)]
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -27,11 +30,13 @@ pub(crate) struct Scripted {
 struct Script {
     target: Channel,
     methods: Mutex<HashMap<String, Method>>,
+    tokens: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Default)]
 struct Method {
-    refusals: VecDeque<Status>,
+    /// What the next ones are answered; `None` passes one on.
+    next: VecDeque<Option<Status>>,
     /// Held back until it is cancelled.
     held: Option<CancellationToken>,
     asked: usize,
@@ -48,6 +53,7 @@ impl Scripted {
         let script = Arc::new(Script {
             target: target.connect_lazy(),
             methods: Mutex::default(),
+            tokens: Mutex::default(),
         });
         let routes = Router::new()
             .fallback(answer)
@@ -72,9 +78,18 @@ impl Scripted {
 
     /// Answers the next `times` requests of `method`, such as `Put`, with `status`, and passes none of them on.
     pub(crate) fn refuse(&self, method: &str, times: usize, status: &Status) {
+        self.say(method, times, Some(status));
+    }
+
+    /// Passes the next `times` requests of `method` on, before what is said of those after them.
+    pub(crate) fn pass(&self, method: &str, times: usize) {
+        self.say(method, times, None);
+    }
+
+    fn say(&self, method: &str, times: usize, answer: Option<&Status>) {
         let mut methods = self.script.methods.lock().unwrap();
-        let refusals = &mut methods.entry(method.to_owned()).or_default().refusals;
-        refusals.extend(std::iter::repeat_n(status.clone(), times));
+        let next = &mut methods.entry(method.to_owned()).or_default().next;
+        next.extend(std::iter::repeat_n(answer.cloned(), times));
     }
 
     /// Holds requests of `method` back until the token is cancelled.
@@ -89,6 +104,11 @@ impl Scripted {
     pub(crate) fn asked(&self, method: &str) -> usize {
         let methods = self.script.methods.lock().unwrap();
         methods.get(method).map_or(0, |method| method.asked)
+    }
+
+    /// What requests have shown to be let in.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.script.tokens.lock().unwrap().iter().cloned().collect()
     }
 
     /// How many of them asked for an endpoint with a leader.
@@ -115,8 +135,12 @@ async fn answer(
         let method = methods.entry(name.to_owned()).or_default();
         method.asked += 1;
         method.with_leader += usize::from(request.headers().contains_key("hasleader"));
-        (method.refusals.pop_front(), method.held.clone())
+        (method.next.pop_front().flatten(), method.held.clone())
     };
+    if let Some(token) = request.headers().get("token") {
+        let token = token.to_str().unwrap().to_owned();
+        script.tokens.lock().unwrap().insert(token);
+    }
     if let Some(held) = held {
         held.cancelled().await;
     }

@@ -15,6 +15,7 @@ on_both!(
     a_link_cut_again_and_again_loses_and_repeats_nothing,
     after_a_compaction_the_difference_is_told,
     a_watch_begins_also_while_etcd_cannot_be_reached,
+    over_a_narrow_link_a_snapshot_is_told_in_parts_that_come_in_time,
 );
 
 #[test]
@@ -191,5 +192,33 @@ async fn a_watch_begins_also_while_etcd_cannot_be_reached(house: &mut House) {
     house.proxy.mend();
     let expected = told(WatchKind::Put, "p/k", "2", true);
     assert_eq!(brief(&heard.next().await), expected);
+    assert_eq!(heard.next().await.kind, WatchKind::Synchronized);
+}
+
+/// All that is there takes five seconds over the link, and a request has one.
+async fn over_a_narrow_link_a_snapshot_is_told_in_parts_that_come_in_time(house: &mut House) {
+    const VALUES: usize = 40;
+    let mut client = house.outside().await;
+    for number in 0..VALUES {
+        let value = vec![b'v'; 16 * 1024];
+        client
+            .put(format!("p/{number:02}"), value, None)
+            .await
+            .unwrap();
+    }
+    let text = format!(
+        "endpoints: '{}', request_timeout: 1000",
+        house.proxy.endpoint()
+    );
+    let etcd = house.million.spawn(Etcd::new(settings(&text)));
+    assert_eq!(etcd.call(Get::key("p/k")).await.unwrap(), Ok(None));
+    house.proxy.throttle(128 * 1024);
+    let (subscriber, mut heard) = house.collector();
+    let watch = Watch::prefix("p/").to(subscriber);
+    etcd.call(watch).await.unwrap().unwrap();
+    for number in 0..VALUES {
+        let event = heard.next().await;
+        assert_eq!(event.key, format!("p/{number:02}").as_bytes());
+    }
     assert_eq!(heard.next().await.kind, WatchKind::Synchronized);
 }

@@ -1,8 +1,16 @@
 //! What a watch tells when etcd does not let it read, and how it goes on when it is let.
 
-use million::etcd_service::{Etcd, EtcdError, Watch, WatchKind, WatchState, Watches};
+use std::time::Duration;
 
-use crate::house::{House, etcdctl, settings, until};
+use million::etcd_service::{
+    ConfigChangeEvent, ConfigWatch, Discovery, Etcd, EtcdError, NodeDown, NodeUp, ReadRefused,
+    Subscriber, Synchronized, Watch, WatchKind, WatchState, Watches,
+};
+use million::framework::{Cx, Handler, Message, Service};
+use tokio::sync::mpsc;
+
+use crate::house::{Heard, House, etcdctl, settings, until};
+use crate::support::real_etcd::EtcdVersion;
 
 /// Turns authentication on: `root`, and `reader` who may read what begins with `open/`.
 fn enable_auth(endpoint: &str) {
@@ -110,7 +118,17 @@ fn a_watch_that_may_not_read_is_told_why_and_goes_on_when_it_may() {
 
 #[test]
 fn a_login_that_etcd_has_forgotten_costs_no_watch_an_event() {
-    House::real(async |house: &mut House| {
+    a_forgotten_login_costs_nothing(EtcdVersion::V3_4);
+}
+
+/// 3.5.1 says of a watch whose stream has an ended login that its user may not read.
+#[test]
+fn a_login_that_etcd_3_5_has_forgotten_costs_no_watch_an_event() {
+    a_forgotten_login_costs_nothing(EtcdVersion::V3_5);
+}
+
+fn a_forgotten_login_costs_nothing(version: EtcdVersion) {
+    House::real_version(version, async |house: &mut House| {
         let endpoint = house.server.endpoint();
         enable_auth(&endpoint);
         let etcd = reader(house);
@@ -132,7 +150,13 @@ fn a_login_that_etcd_has_forgotten_costs_no_watch_an_event() {
                 .await
                 .unwrap()
                 .unwrap();
-            while new_heard.next().await.kind != WatchKind::Synchronized {}
+            loop {
+                let event = new_heard.next().await;
+                assert_ne!(event.kind, WatchKind::Refused, "{event:?}");
+                if event.kind == WatchKind::Synchronized {
+                    break;
+                }
+            }
             let (put, value) = (["put", "open/new"], round.to_string());
             as_root(&endpoint, &[put[0], put[1], &value]);
             for heard in [&mut old_heard, &mut new_heard] {
@@ -173,5 +197,54 @@ fn a_wrong_password_is_told_to_every_watch() {
             states[0].state == WatchState::Refused
         })
         .await;
+    });
+}
+
+/// Notes refusals, and takes the rest.
+struct Reader(mpsc::UnboundedSender<ReadRefused>);
+impl Service for Reader {}
+impl Handler<ReadRefused> for Reader {
+    async fn handle(cx: &Cx<Self>, refused: ReadRefused) {
+        // A test that has ended wants no more.
+        let _ = cx.state().0.send(refused);
+    }
+}
+macro_rules! takes {
+    ($($message:ty),*) => {
+        $(impl Handler<$message> for Reader {
+            async fn handle(_: &Cx<Self>, _: $message) -> <$message as Message>::Reply {}
+        })*
+    };
+}
+takes!(NodeUp, NodeDown, Synchronized, ConfigChangeEvent);
+
+#[test]
+fn discovery_and_watches_of_the_configuration_tell_a_refusal_to_those_who_want_to_hear_it() {
+    House::real(async |house: &mut House| {
+        enable_auth(&house.server.endpoint());
+        let etcd = reader(house);
+        let (told, heard) = mpsc::unbounded_channel();
+        let (services, mut heard) = (house.million.services(), Heard(heard));
+        let reader = services.spawn(Reader(told));
+        let is_refused = |refused: &ReadRefused, subject: &str| {
+            assert_eq!(refused.subject, subject);
+            let denied = matches!(refused.error, EtcdError::Unauthenticated { .. });
+            assert!(denied, "{refused:?}");
+        };
+
+        let subscriber = Subscriber::of(&reader).with_refusals(&reader);
+        let discovery = services.spawn(Discovery::new(etcd.clone(), "closed/", subscriber));
+        is_refused(&heard.next().await, "closed/");
+        drop(discovery.stop().await);
+
+        let watch = ConfigWatch::path("limit", reader.recipient()).refusals(reader.recipient());
+        etcd.call(watch.clone()).await.unwrap().unwrap();
+        is_refused(&heard.next().await, "limit");
+        let changes = etcd
+            .call(watch.changes_only())
+            .timeout(Duration::from_secs(30));
+        let refused = changes.await.unwrap().unwrap_err();
+        let denied = matches!(refused, EtcdError::Unauthenticated { .. });
+        assert!(denied, "it does not wait for its time to end: {refused}");
     });
 }

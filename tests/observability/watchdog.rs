@@ -224,7 +224,10 @@ fn a_million_with_nothing_to_do_sleeps() {
     // Ten rounds of the patrol in which no thread of it is woken once.
     until("all threads sleep", || {
         let before = switches("sleeper");
-        assert_eq!(before.len(), 3, "{before:?}");
+        // A thread takes its name a moment after it was started.
+        if before.len() != 3 {
+            return None;
+        }
         std::thread::sleep(BLOCKS * 5);
         (switches("sleeper") == before).then_some(())
     });

@@ -106,7 +106,10 @@ fn an_etcd_that_cannot_be_reached_is_named() {
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     for command in ["push-manager", "connect-node"] {
-        let ended = run(&[command, "--listen", "127.0.0.1:0", "--etcd", &address]);
+        let ended = run_with_config(
+            "etcd:\n  connect_timeout: 200\n",
+            &[command, "--listen", "127.0.0.1:0", "--etcd", &address],
+        );
         assert_fails(&ended, 1, &[&address, "etcd"]);
     }
 }

@@ -1,13 +1,12 @@
 //! Faults that are injected for real, between processes: etcd killed and restarted, a node killed, a record that is none.
 
-use std::process::Command;
 use std::time::Instant;
 
 use million::services::generated::protocol::push_server_client::PushServerClient;
 use million::services::generated::protocol::{BroadCastReq, Proto};
 use tonic::transport::Channel;
 
-use crate::process::{LIMIT, LOOK, Process};
+use crate::process::{LIMIT, LOOK, Process, lasting_address};
 use crate::support::real_etcd::RealEtcd;
 
 fn push_manager(etcd: &str) -> (Process, String) {
@@ -49,14 +48,14 @@ fn node(etcd: &str, id: &str, listen: &str, folder: &std::path::Path) -> (Proces
     (process, address)
 }
 
-async fn client(address: &str) -> PushServerClient<Channel> {
+pub(crate) async fn client(address: &str) -> PushServerClient<Channel> {
     PushServerClient::connect(format!("http://{address}"))
         .await
         .expect("the push manager listens")
 }
 
 /// Broadcasts until so many nodes take it.
-async fn until_nodes(client: &mut PushServerClient<Channel>, wanted: i32) {
+pub(crate) async fn until_nodes(client: &mut PushServerClient<Channel>, wanted: i32) {
     let limit = Instant::now() + LIMIT;
     loop {
         let request = BroadCastReq {
@@ -73,12 +72,9 @@ async fn until_nodes(client: &mut PushServerClient<Channel>, wanted: i32) {
 }
 
 fn etcdctl(etcd: &RealEtcd, arguments: &[&str]) {
-    let done = Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &etcd.endpoint()])
-        .args(arguments)
-        .status()
-        .expect("etcdctl is installed: apt-get install etcd-client");
+    let mut command = crate::support::etcdctl::etcdctl(&etcd.endpoint());
+    let done = command.args(arguments).status();
+    let done = done.expect("etcdctl can be started");
     assert!(done.success(), "etcdctl {arguments:?}");
 }
 
@@ -130,7 +126,8 @@ async fn a_node_that_was_killed_leaves_with_its_lease_and_comes_back_when_it_reg
     let etcd = RealEtcd::start();
     let (_manager, address) = push_manager(&etcd.endpoint());
     let (_stays, _) = node(&etcd.endpoint(), "node-1", "127.0.0.1:0", folder.path());
-    let (killed, listened) = node(&etcd.endpoint(), "node-2", "127.0.0.1:0", folder.path());
+    let listens = lasting_address().to_string();
+    let (killed, listened) = node(&etcd.endpoint(), "node-2", &listens, folder.path());
     let mut client = client(&address).await;
     until_nodes(&mut client, 2).await;
 

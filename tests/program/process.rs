@@ -1,6 +1,7 @@
 //! A run of the program: its lines as they come, its signals, its end.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -11,6 +12,17 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
+
+/// An address at which to listen again and again: its port is none of those that the system gives to whoever asks for any.
+#[allow(dead_code, reason = "every test binary uses the part that it needs")]
+pub(crate) fn lasting_address() -> SocketAddr {
+    (0..10_000)
+        .map(|number| 20_000 + (std::process::id() + number) % 10_000)
+        .filter_map(|port| u16::try_from(port).ok())
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a port is free")
+}
 
 /// A running `million`; ended by SIGKILL when dropped.
 pub(crate) struct Process {

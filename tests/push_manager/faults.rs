@@ -45,6 +45,40 @@ fn a_full_queue_of_1000_refuses_at_once_and_the_caller_is_told() {
 }
 
 #[test]
+fn a_message_that_waited_for_a_connection_expires_at_the_node_when_it_does_here() {
+    let mut node = FakeNode::accepting();
+    let world = World::new("node_timeout_ms: 60000");
+    world.run(async {
+        world.know(&[&node]).await;
+        world.all_ready().await;
+        node.kill();
+        let mut client = world.client().await;
+        // A call may still go into the connection that is ending. It fails; the next finds none, and waits for another.
+        let waiting = Duration::from_secs(1);
+        let mut seq = 0;
+        let begun = loop {
+            broadcast(&mut client, seq).await.unwrap();
+            seq += 1;
+            let table = world
+                .until("it has failed or waits", |table| {
+                    let node = &table.nodes[0];
+                    node.queued() == 0 || node.state == NodeState::Connecting
+                })
+                .await;
+            if table.total().queued == 1 {
+                break Instant::now();
+            }
+        };
+        eventually("the time has passed", || begun.elapsed() >= waiting).await;
+        node.restart();
+        world.settled().await;
+        assert_eq!(node.sequence(None), [seq - 1]);
+        let life = Duration::from_millis(node.shortest_life().into());
+        assert!(life <= Duration::from_secs(60) - waiting, "{life:?}");
+    });
+}
+
+#[test]
 fn a_node_that_hangs_costs_its_timeout_and_the_others_nothing() {
     let stuck = FakeNode::start(|got| if got.seq < 10 { Act::Hang } else { Act::Accept });
     let healthy = FakeNode::accepting();

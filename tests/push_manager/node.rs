@@ -1,8 +1,8 @@
 //! A node that records what it receives, and misbehaves as told.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use million::etcd_service::Node;
@@ -57,12 +57,15 @@ struct Brain {
     received: Arc<Mutex<Vec<Got>>>,
     gate: watch::Receiver<bool>,
     frames: Arc<AtomicUsize>,
+    /// The shortest life that a delivery was given, in milliseconds.
+    shortest_life: Arc<AtomicU32>,
 }
 
 pub(crate) struct FakeNode {
     pub(crate) address: SocketAddr,
     brain: Brain,
     gate: watch::Sender<bool>,
+    /// None in a [`FakeNode::crowd`], which shares one, and when it is killed.
     runtime: Option<Runtime>,
 }
 
@@ -79,19 +82,27 @@ impl FakeNode {
     }
 
     pub(crate) fn start(script: impl Fn(&Got) -> Act + Send + Sync + 'static) -> Self {
+        let runtime = runtime();
+        let mut node = Self::start_on(&runtime, script);
+        node.runtime = Some(runtime);
+        node
+    }
+
+    fn start_on(runtime: &Runtime, script: impl Fn(&Got) -> Act + Send + Sync + 'static) -> Self {
         let (gate, watch) = watch::channel(false);
         let brain = Brain {
             script: Arc::new(script),
             received: Arc::default(),
             gate: watch,
             frames: Arc::default(),
+            shortest_life: Arc::new(AtomicU32::new(u32::MAX)),
         };
-        let (address, runtime) = serve("127.0.0.1:0".parse().unwrap(), &brain);
+        let address = serve(runtime, "127.0.0.1:0".parse().unwrap(), &brain);
         Self {
             address,
             brain,
             gate,
-            runtime: Some(runtime),
+            runtime: None,
         }
     }
 
@@ -99,17 +110,32 @@ impl FakeNode {
         Self::start(|_| Act::Accept)
     }
 
-    /// Ends it in the middle of whatever it does; its sockets close.
+    /// Many that accept, and the threads on which they run: more than a test can give a runtime each.
+    pub(crate) fn crowd(count: usize) -> (Vec<Self>, Runtime) {
+        let runtime = runtime();
+        let nodes = (0..count)
+            .map(|_| Self::start_on(&runtime, |_| Act::Accept))
+            .collect();
+        (nodes, runtime)
+    }
+
+    /// Ends it in the middle of whatever it does; its sockets are closed when this returns.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+            // The runtime's own thread closes them, a moment later.
+            while TcpStream::connect(self.address).is_ok() {
+                std::thread::yield_now();
+            }
         }
     }
 
     /// Starts it again at the same address.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.runtime = Some(serve(self.address, &self.brain).1);
+        let runtime = runtime();
+        serve(&runtime, self.address, &self.brain);
+        self.runtime = Some(runtime);
     }
 
     pub(crate) fn open_gate(&self) {
@@ -133,6 +159,11 @@ impl FakeNode {
         self.brain.frames.load(Ordering::Relaxed)
     }
 
+    /// The shortest life that a delivery was given, in milliseconds.
+    pub(crate) fn shortest_life(&self) -> u32 {
+        self.brain.shortest_life.load(Ordering::Relaxed)
+    }
+
     /// Its registration.
     pub(crate) fn registration(&self) -> Node {
         self.registered_as("connect_node")
@@ -153,12 +184,15 @@ impl Drop for FakeNode {
     }
 }
 
-fn serve(address: SocketAddr, brain: &Brain) -> (SocketAddr, Runtime) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+fn serve(runtime: &Runtime, address: SocketAddr, brain: &Brain) -> SocketAddr {
     // A port that was just freed by a kill is free a moment later.
     let listener = (0..200)
         .find_map(|_| {
@@ -179,7 +213,7 @@ fn serve(address: SocketAddr, brain: &Brain) -> (SocketAddr, Runtime) {
         .add_service(PushServerServer::new(brain.clone()))
         .serve_with_incoming(incoming);
     runtime.spawn(server);
-    (address, runtime)
+    address
 }
 
 impl Brain {
@@ -207,6 +241,8 @@ impl Brain {
             panic!("a delivery has a proto");
         };
         assert!(delivery.expires_in_ms > 0, "a delivery expires");
+        self.shortest_life
+            .fetch_min(delivery.expires_in_ms, Ordering::Relaxed);
         let seq = proto.seq;
         let accepted = self.take(Got { room, seq }).await?;
         let outcome = if accepted {

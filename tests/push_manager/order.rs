@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use million::etcd_service::{NodeUp, Synchronized};
+use million::services::push_manager::BroadcastToRoom;
 
 use super::node::{Act, FakeNode, Got};
-use super::world::{World, broadcast, to_room};
+use super::world::{World, broadcast, proto, to_room};
 
 const ROOMS: usize = 20;
 const EACH: i32 = 60;
@@ -17,7 +18,7 @@ fn flaky(got: &Got) -> Act {
         0 => Act::Fail,
         1 => Act::Refuse,
         2 | 3 => Act::Delay(Duration::from_millis(3)),
-        4 if got.seq % 5 == 0 => Act::Hang,
+        4 if got.seq % 15 == 0 => Act::Hang,
         _ => Act::Accept,
     }
 }
@@ -56,13 +57,14 @@ fn order_holds_under_load_with_nodes_that_fail_refuse_delay_and_hang() {
     for protocol in ["connect_node", "push_server"] {
         let healthy = FakeNode::accepting();
         let sick = FakeNode::start(flaky);
-        let world = World::new("node_timeout_ms: 200\nnode_queue: 10000");
+        let world = World::new("node_timeout_ms: 2000\nnode_queue: 10000");
         world.run(async {
             for node in [&healthy, &sick] {
                 let up = NodeUp(node.registered_as(protocol));
                 world.manager().call(up).await.unwrap();
             }
             world.manager().call(Synchronized).await.unwrap();
+            world.all_ready().await;
             push_everything(&world).await;
             let total = world.settled().await;
             assert_eq!(total.refused, 0);
@@ -94,6 +96,49 @@ fn a_single_call_in_flight_keeps_order_too() {
         for audience in audiences() {
             let sequence = node.sequence(audience.as_deref());
             assert_eq!(sequence, (0..EACH).collect::<Vec<_>>(), "{audience:?}");
+        }
+    });
+}
+
+/// More nodes than a handler calls directly in a row, and pushes that begin before the ones ahead of them have ended.
+#[test]
+fn pushes_that_do_not_wait_for_each_other_reach_each_of_many_nodes_in_order() {
+    const NODES: usize = 200;
+    const PUSHES: i32 = 400;
+    let (nodes, _threads) = FakeNode::crowd(NODES);
+    let world = World::new("");
+    world.run(async {
+        world.know(&nodes.iter().collect::<Vec<_>>()).await;
+        world.all_ready().await;
+        let manager = world.manager();
+        let push = |seq| BroadcastToRoom {
+            room_id: "a".to_owned(),
+            proto: proto(seq),
+            deadline: None,
+        };
+        // One by one first, so that the clients of the nodes are known to answer quickly.
+        for seq in 0..100 {
+            let pushed = manager.call(push(seq)).await.unwrap().unwrap();
+            assert_eq!(pushed.accepted_nodes, NODES as u32);
+        }
+        for seq in 100..PUSHES {
+            manager.send(push(seq)).await.unwrap();
+        }
+        let everything = u64::try_from(NODES).unwrap() * PUSHES as u64;
+        world
+            .until("everything accepted", |table| {
+                table.total().accepted == everything
+            })
+            .await;
+        let total = world.settled().await;
+        assert_eq!((total.refused, total.delivered), (0, everything));
+        for node in &nodes {
+            assert_eq!(
+                node.sequence(Some("a")),
+                (0..PUSHES).collect::<Vec<_>>(),
+                "{}",
+                node.address
+            );
         }
     });
 }

@@ -1,6 +1,6 @@
 //! Messages reach the nodes, each once.
 
-use million::etcd_service::{NodeUp, Synchronized};
+use million::etcd_service::{Node, NodeUp, Synchronized};
 use million::services::push_manager::NodeProtocol;
 
 use super::node::{Act, FakeNode, Got};
@@ -31,6 +31,25 @@ fn a_broadcast_reaches_every_node_once_whatever_it_speaks() {
         }
         let table = world.table().await;
         assert_eq!(table.nodes[3].protocol, NodeProtocol::PushServer);
+    });
+}
+
+#[test]
+fn nodes_that_do_not_tell_what_they_speak_are_spoken_to_as_is_set() {
+    // It serves both, and tells the calls of frames apart.
+    let old = FakeNode::accepting();
+    let world = World::new("node_protocol: push_server");
+    world.run(async {
+        let bare = NodeUp(Node {
+            metadata: Default::default(),
+            ..old.registration()
+        });
+        world.manager().call(bare).await.unwrap();
+        world.manager().call(Synchronized).await.unwrap();
+        broadcast(&mut world.client().await, 1).await.unwrap();
+        let total = world.settled().await;
+        assert_eq!((total.accepted, total.delivered), (1, 1));
+        assert_eq!((old.sequence(None), old.frames()), (vec![1], 0));
     });
 }
 

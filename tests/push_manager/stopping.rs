@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use million::services::push_manager::{Drain, NodeState};
+
 use super::node::{Act, FakeNode};
 use super::world::{World, to_room};
 
@@ -89,6 +91,48 @@ fn stop_is_bounded_when_a_node_hangs_and_tells_what_it_dropped() {
         );
     });
     assert!(million.blocking_shutdown(Duration::from_secs(5)).is_clean());
+}
+
+#[test]
+fn drains_that_overlap_all_wait_for_the_end_and_tell_the_same() {
+    let node = FakeNode::start(|_| Act::Hang);
+    let world = World::new("node_timeout_ms: 60000");
+    world.run(async {
+        world.know(&[&node]).await;
+        let mut client = world.client().await;
+        for seq in 0..20 {
+            to_room(&mut client, "a", seq).await.unwrap();
+        }
+        let manager = world.manager();
+        let patient = Drain {
+            within: Duration::from_secs(60),
+        };
+        let first = tokio::spawn(async move { manager.call(patient).without_timeout().await });
+        world
+            .until("the first drain", |table| {
+                table.nodes[0].state == NodeState::Draining
+            })
+            .await;
+        let hasty = Drain {
+            within: Duration::from_millis(100),
+        };
+        let second = world.manager().call(hasty).without_timeout().await.unwrap();
+        assert_eq!((second.accepted, second.dropped), (20, 20));
+        assert_eq!(first.await.unwrap(), Ok(second));
+    });
+}
+
+#[test]
+fn in_a_million_that_shuts_down_the_push_manager_ends_the_client_of_a_node_that_hangs() {
+    let node = FakeNode::start(|_| Act::Hang);
+    let world = World::new("node_timeout_ms: 300000\nshutdown_timeout_ms: 200");
+    world.run(async {
+        world.know(&[&node]).await;
+        to_room(&mut world.client().await, "a", 1).await.unwrap();
+    });
+    // The client is stopped first, and has half of this.
+    let report = world.million.blocking_shutdown(Duration::from_secs(8));
+    assert_eq!((report.stopped, report.killed), (2, 0), "{report:?}");
 }
 
 #[test]

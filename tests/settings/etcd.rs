@@ -124,6 +124,8 @@ fn a_password_is_shown_nowhere() {
         format!("etcd: {{ auth: {secret} }}"),
         format!("etcd: {{ auth: {{ username: root, password: [{secret}] }} }}"),
         format!("etcd: {{ endpoints: 'http://root:{secret}@a:2379' }}"),
+        format!("etcd: {{ endpoints: 'http://root:{secret},more@a:2379' }}"),
+        format!("etcd: {{ endpoints: [a:2379, 'root:{secret}', 'more@b:2379'] }}"),
     ] {
         let error = configure(&text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");

@@ -137,7 +137,7 @@ fn a_value_out_of_range_is_told_with_its_line_and_the_range() {
         ("push_manager", "node_queue", "0"),
         ("push_manager", "node_in_flight", "0"),
         ("push_manager", "node_timeout_ms", "0"),
-        ("push_manager", "max_message_bytes", "2147483648"),
+        ("push_manager", "max_message_bytes", "104857601"),
         ("push_manager", "keepalive_interval_ms", "999"),
         ("push_manager", "keepalive_timeout_ms", "1"),
         ("push_manager", "shutdown_timeout_ms", "-5"),
@@ -153,6 +153,14 @@ fn a_value_out_of_range_is_told_with_its_line_and_the_range() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_protocol_that_is_not_spoken_is_refused() {
+    assert_eq!(
+        refusal("push_manager: { node_protocol: smoke }"),
+        "f.yaml:1:17: `push_manager.node_protocol`: the protocol `smoke` is not known; write `connect_node` or `push_server`"
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Cluster {
                 cluster.restart(number);
             }
             match cluster.healthy_before(DEADLINE) {
-                Ok(()) => return cluster,
+                Ok(_) => return cluster,
                 Err(told) => last = told,
             }
         }
@@ -231,11 +231,17 @@ impl Cluster {
             .map(|status| status.number)
     }
 
-    /// The newest revision that any member knows.
+    /// The newest revision that any member knows; waits until one answers.
     pub(crate) fn revision(&self) -> i64 {
-        let statuses = self.statuses();
-        let revisions = statuses.iter().map(|status| status.revision);
-        revisions.max().expect("a member answers")
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let statuses = self.statuses();
+            if let Some(newest) = statuses.iter().map(|status| status.revision).max() {
+                return newest;
+            }
+            assert!(Instant::now() < deadline, "no member tells its revision");
+            thread::sleep(POLL);
+        }
     }
 
     /// Waits until a member leads, other than `fallen`.
@@ -256,32 +262,34 @@ impl Cluster {
 
     /// Waits until every member is healthy and all have the same leader, which is returned.
     pub(crate) fn wait_until_healthy(&mut self) -> usize {
-        if let Err(told) = self.healthy_before(DEADLINE) {
-            panic!("the cluster is not healthy within {DEADLINE:?}; its members said:\n{told}");
-        }
-        self.leader().expect("a healthy cluster has a leader")
+        self.healthy_before(DEADLINE).unwrap_or_else(|told| {
+            panic!("the cluster is not healthy within {DEADLINE:?}; its members said:\n{told}")
+        })
     }
 
-    fn healthy_before(&mut self, limit: Duration) -> Result<(), String> {
+    fn healthy_before(&mut self, limit: Duration) -> Result<usize, String> {
         let deadline = Instant::now() + limit;
-        while !self.is_healthy() {
+        loop {
+            if let Some(leader) = self.healthy_leader() {
+                return Ok(leader);
+            }
             let ended = self.members.iter_mut().any(Member::ended);
             if ended || Instant::now() > deadline {
                 return Err(self.members.iter().map(Member::told).collect());
             }
             thread::sleep(POLL);
         }
-        Ok(())
     }
 
-    fn is_healthy(&self) -> bool {
+    /// The leader that all members agree on, if they are all healthy.
+    fn healthy_leader(&self) -> Option<usize> {
         if !self.members.iter().all(Member::is_healthy) {
-            return false;
+            return None;
         }
         let statuses = self.statuses();
-        statuses.len() == MEMBERS
-            && statuses[0].leader != 0
-            && statuses.iter().all(|one| one.leader == statuses[0].leader)
+        let leader = statuses.iter().find(|one| one.id == one.leader)?;
+        let agreed = statuses.iter().all(|one| one.leader == leader.id);
+        (agreed && statuses.len() == MEMBERS).then_some(leader.number)
     }
 
     /// Runs a future on the cluster's own thread and waits for it; also from inside another runtime.

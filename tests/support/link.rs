@@ -1,7 +1,7 @@
 //! The state of a link through a proxy, and carrying bytes over it as that state says.
 //!
 //! ```text
-//! a test ── cut, hold, half_open, delay, throttle, mend ──▶ Link (its terms)
+//! a test ── cut, hold, half_open, garble, delay, throttle, mend ──▶ Link (its terms)
 //!                                                            │ read at each step
 //!             client ── read ──▶ in transit, until due ── write ──▶ server, and the same the other way
 //! ```
@@ -41,6 +41,8 @@ enum Flow {
     Held,
     /// They are gone: so a peer looks that has forgotten the connection.
     Swallowed,
+    /// They arrive as others: so a network looks in which something answers in the place of the peer.
+    Garbled,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,14 @@ impl Link {
         self.0.send_modify(|terms| {
             terms.to_server = Flow::Swallowed;
             terms.to_client = Flow::Swallowed;
+        });
+    }
+
+    /// Turns every bit of what goes one way from now on, what was held among it.
+    pub(crate) fn garble(&self, way: Way) {
+        self.0.send_modify(|terms| match way {
+            Way::ToServer => terms.to_server = Flow::Garbled,
+            Way::ToClient => terms.to_client = Flow::Garbled,
         });
     }
 
@@ -171,9 +181,11 @@ impl Admission {
         };
         let mut terms = link.0.subscribe();
         tokio::select! {
+            // First the terms, so that nothing that lies ready is passed on once the link is cut.
+            biased;
+            _ = terms.wait_for(|terms| terms.generation != generation) => {}
             // However it ended, both halves are dropped, and with them the connections.
             _ = carrying => {}
-            _ = terms.wait_for(|terms| terms.generation != generation) => {}
         }
     }
 }
@@ -197,7 +209,7 @@ async fn take(
             // The other side does not learn of an end either.
             Flow::Swallowed if ended => return std::future::pending().await,
             Flow::Swallowed => continue,
-            Flow::Passes | Flow::Held => {}
+            Flow::Passes | Flow::Held | Flow::Garbled => {}
         }
         bytes.truncate(read?);
         if ended
@@ -217,7 +229,7 @@ async fn bring(
     mut arriving: mpsc::Receiver<Chunk>,
     mut to: OwnedWriteHalf,
 ) -> io::Result<()> {
-    while let Some((due, bytes)) = arriving.recv().await {
+    while let Some((due, mut bytes)) = arriving.recv().await {
         // A timer costs a millisecond even if its time has come.
         if due > Instant::now() {
             sleep_until(due).await;
@@ -226,6 +238,9 @@ async fn bring(
         let now = *terms.borrow();
         if now.flow(way) == Flow::Swallowed {
             continue;
+        }
+        if now.flow(way) == Flow::Garbled {
+            bytes.iter_mut().for_each(|byte| *byte = !*byte);
         }
         if let Some(rate) = now.bytes_per_second {
             sleep(Duration::from_secs_f64(

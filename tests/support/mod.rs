@@ -1,6 +1,8 @@
 //! Helpers that the test binaries share.
 
 pub(crate) mod cluster;
+pub(crate) mod etcd_process;
+pub(crate) mod etcdctl;
 pub(crate) mod link;
 mod member;
 mod origin;

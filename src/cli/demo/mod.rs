@@ -30,6 +30,7 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
         config,
         [
             ("etcd.endpoints", Some("embedded"), "demo"),
+            ("etcd.embedded.data_dir", Some(""), "demo"),
             free("push_manager.listen"),
             free("push_manager.metrics_listen"),
             free("connect_node.listen"),
@@ -42,9 +43,17 @@ pub(crate) fn run(config: Option<&Path>, flags: DemoFlags) -> Result<(), CliErro
     let services = program.million.services();
     let ended = program.million.block_on(async {
         let mut signals = Signals::listen()?;
-        let mut system = System::start(&services, configuration, flags.nodes).await?;
-        let users =
-            Users::connect(&services, flags.users, flags.rooms, &system.entrances()).await?;
+        let start = async {
+            let system = System::start(&services, configuration, flags.nodes).await?;
+            let entrances = system.entrances();
+            let users = Users::connect(&services, flags.users, flags.rooms, &entrances).await?;
+            Ok::<_, CliError>((system, users))
+        };
+        let Some(started) = signals.unless_heard(start).await else {
+            signals.end_at_once_on_the_next(&services);
+            return Ok(());
+        };
+        let (mut system, users) = started?;
         output::note(format_args!(
             "demo: {} nodes are up, {} users are in {} rooms",
             flags.nodes, flags.users, flags.rooms

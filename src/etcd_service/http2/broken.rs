@@ -30,6 +30,14 @@ pub(super) fn broken(error: h2::Error, fate: &Fate) -> BoxError {
     }
 }
 
+/// An answer that broke: whoever has begun to answer has acted.
+pub(super) fn cut_short(error: h2::Error, fate: &Fate) -> BoxError {
+    if error.is_remote() && error.is_go_away() {
+        fate.end();
+    }
+    Box::new(Broken(why(error, fate)))
+}
+
 /// The error that says so throughout this crate.
 fn never_acted_on(why: BoxError) -> BoxError {
     Box::new(ConnectError(why))

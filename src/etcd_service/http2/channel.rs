@@ -37,15 +37,26 @@ const HEADERS: u32 = 64 << 10;
 /// How many streams may be opened before the server has told how many it takes: what the specification wants of servers.
 const STREAMS_AT_FIRST: usize = 100;
 
-/// HTTP/2 pings find a link that died without a word. Servers close connections that ping more often than every 5 s.
+/// HTTP/2 pings find a link that died without a word. etcd closes connections that ping more often than every 5 s, and those on which
+/// nothing is asked after the fourth ping: so these are left alone, and a request finds out by itself.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the answer to a ping may take: longer than any pause of a healthy server, a new leader included.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many requests that were given up are remembered, so that what still comes for them is passed over: as many as may be in flight.
+const GIVEN_UP: usize = 5_000;
+
+/// How long they are: an endpoint that stood still for longer has been left.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(30);
+
 /// A connection, which ends when the last of these is gone and the last answer is over.
 #[derive(Clone)]
-pub(in crate::etcd_service) struct Channel(Arc<Shared>);
+pub(in crate::etcd_service) struct Channel(Arc<Open>);
+
+/// All clones of a channel have one share of the connection between them, and each request one of its own: so the shares tell
+/// whether anything is asked.
+struct Open(Arc<Shared>);
 
 /// What the requests on one connection have in common.
 pub(super) struct Shared {
@@ -92,6 +103,10 @@ impl Channel {
             .initial_max_send_streams(STREAMS_AT_FIRST)
             .max_header_list_size(HEADERS)
             .enable_push(false)
+            .max_concurrent_reset_streams(GIVEN_UP)
+            .reset_stream_duration(GIVEN_UP_FOR)
+            // Counted over the whole life of a connection: late answers would end it one day, with all that is in flight on it.
+            .max_local_error_reset_streams(None)
             .handshake(Listened::new(transport, heard.clone()))
             .await?;
         let pings = connection.ping_pong().map(|pings| Pings {
@@ -101,13 +116,25 @@ impl Channel {
             patience,
         });
         let fate = Arc::new(Fate::default());
-        tokio::spawn(drive(connection, pings, Arc::clone(&fate)));
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             sender,
             scheme,
             authority,
-            fate,
-        })))
+            fate: Arc::clone(&fate),
+        });
+        let shares = Arc::downgrade(&shared);
+        let is_asked = move || shares.strong_count() > 1;
+        tokio::spawn(drive(connection, pings, is_asked, fate));
+        Ok(Self(Arc::new(Open(shared))))
+    }
+
+    /// Where it leads: `http://host:port` or `https://host:port`.
+    pub(in crate::etcd_service) fn url(&self) -> String {
+        format!("{}://{}", self.shared().scheme, self.shared().authority)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
     }
 
     /// For the client library.
@@ -117,7 +144,7 @@ impl Channel {
 
     /// Whether the connection is known to take no more requests.
     pub(in crate::etcd_service) fn is_over(&self) -> bool {
-        self.0.fate.over.load(Ordering::Relaxed)
+        self.shared().fate.over.load(Ordering::Relaxed)
     }
 }
 
@@ -137,15 +164,19 @@ impl Fate {
 async fn drive<IO>(
     connection: Connection<Listened<IO>, Bytes>,
     pings: Option<Pings>,
+    is_asked: impl Fn() -> bool,
     fate: Arc<Fate>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let until_silent = async {
-        match pings {
-            Some(pings) => pings.until_silent().await,
+        let silent = match pings {
+            Some(pings) => pings.until_silent(is_asked).await,
             None => std::future::pending().await,
-        }
+        };
+        // Noted before the connection is dropped, which wakes those who wait.
+        fate.silent.get_or_init(|| silent);
+        silent
     };
     tokio::select! {
         biased;
@@ -155,8 +186,6 @@ async fn drive<IO>(
         }
         silent = until_silent => {
             tracing::debug!(%silent, "a connection to etcd is given up");
-            // Noted before the connection is dropped, which wakes those who wait.
-            fate.silent.get_or_init(|| silent);
         }
     }
     fate.end();
@@ -173,15 +202,15 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Exchange {
-        Exchange::new(Arc::clone(&self.0), request)
+        Exchange::new(Arc::clone(self.shared()), request)
     }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("authority", &self.0.authority)
-            .field("fate", &self.0.fate)
+            .field("authority", &self.shared().authority)
+            .field("fate", &self.shared().fate)
             .finish_non_exhaustive()
     }
 }

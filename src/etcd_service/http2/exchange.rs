@@ -13,7 +13,7 @@ use http_body::Frame;
 use tokio::task::AbortHandle;
 use tonic::body::Body;
 
-use super::broken::{broken, not_opened};
+use super::broken::{broken, cut_short, not_opened};
 use super::channel::{BoxError, Shared};
 use super::outgoing::Outgoing;
 use super::received::Received;
@@ -121,7 +121,7 @@ impl http_body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.received).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error, &this.shared.fate))))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| cut_short(error, &this.shared.fate))))
     }
 
     fn is_end_stream(&self) -> bool {

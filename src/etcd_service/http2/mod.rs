@@ -11,12 +11,12 @@
 //!
 //! Promises:
 //!
-//! - **What never left says so**: the error has a [`ConnectError`](tonic::ConnectError) in its chain if and only if the server cannot have
-//!   acted on the request.
+//! - **What never left says so**: the error has a [`ConnectError`](tonic::ConnectError) in its chain only if the server cannot have acted on the
+//!   request. What waited here to be sent when a connection broke does not say so: that is not told from what was sent.
 //! - **Dropping ends**: a request or an answer that is dropped resets its stream; a connection ends with its last user.
 //! - **Nothing grows without bound**: a stream that sends waits for the window before it takes the next message, and what is received waits
 //!   within its window.
-//! - **No silent death**: a peer that leaves a ping unanswered counts as gone.
+//! - **No silent death**: a peer that leaves a ping unanswered counts as gone. Pings are sent while anything is asked of it.
 
 mod broken;
 mod channel;

@@ -1,9 +1,9 @@
 //! Whether the peer of a connection is still there.
 //!
 //! ```text
-//! interval ─▶ ping ─ answer ─▶ interval ─▶ …
-//!               └─ no answer within the patience ─ but something was heard ─▶ wait on
-//!                                                └─ not a byte ─▶ the peer is gone
+//! interval ─ wanted? ─▶ ping ─ answer ─▶ interval ─▶ …
+//!                         └─ no answer within the patience ─ but something was heard ─▶ wait on
+//!                                                          └─ not a byte ─▶ the peer is gone
 //! ```
 //!
 //! A link that died without a word says nothing to TCP for many minutes. On a slow one the answer may stand behind much
@@ -22,12 +22,12 @@ use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
-/// Pings a peer, also while nothing is asked of it.
+/// Pings a peer.
 pub(in crate::etcd_service) struct Pings {
     pub(in crate::etcd_service) pings: PingPong,
     /// What the transport of the connection notes.
     pub(in crate::etcd_service) heard: Heard,
-    /// From an answer to the next ping.
+    /// From an answer to the next ping, or to the next look whether one is wanted.
     pub(in crate::etcd_service) interval: Duration,
     /// How long not a byte may come while an answer is due.
     pub(in crate::etcd_service) patience: Duration,
@@ -40,12 +40,19 @@ pub(in crate::etcd_service) struct Silent {
 }
 
 impl Pings {
-    /// Ends when the peer is gone. Never, if the connection ends in another way, which its own future tells.
+    /// Ends when the peer is gone. Never, if the connection ends in another way, which its own future tells. No ping is sent while none
+    /// is `wanted`.
     ///
     /// It is to be polled beside the connection, which sends the pings.
-    pub(in crate::etcd_service) async fn until_silent(mut self) -> Silent {
+    pub(in crate::etcd_service) async fn until_silent(
+        mut self,
+        wanted: impl Fn() -> bool,
+    ) -> Silent {
         loop {
             sleep(self.interval).await;
+            if !wanted() {
+                continue;
+            }
             self.heard.forget();
             if self.pings.send_ping(Ping::opaque()).is_err() {
                 return pending().await;

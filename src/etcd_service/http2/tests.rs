@@ -1,4 +1,8 @@
-//! The channel against servers that behave in every way, over pipes in memory.
+//! The channel against servers that behave in every way, over pipes in memory: what goes out and comes in here, and how it ends in `ends.rs` and
+//! `silence.rs`.
+
+mod ends;
+mod silence;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -37,9 +41,13 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(DEADLINE, what).await.expect("it takes no time")
 }
 
-async fn channel_over(transport: DuplexStream, pings: Duration) -> Channel {
+async fn channel_over(transport: DuplexStream) -> Channel {
+    pinging_over(transport, DEADLINE, DEADLINE).await
+}
+
+async fn pinging_over(transport: DuplexStream, interval: Duration, patience: Duration) -> Channel {
     let authority = Authority::from_static("etcd.example:2379");
-    Channel::begin(transport, Scheme::HTTP, authority, (pings, pings))
+    Channel::begin(transport, Scheme::HTTP, authority, (interval, patience))
         .await
         .unwrap()
 }
@@ -53,10 +61,7 @@ async fn pair_with(
     builder: &server::Builder,
 ) -> (Channel, server::Connection<DuplexStream, Bytes>) {
     let (near, far) = duplex(PIPE);
-    let (channel, server) = tokio::join!(
-        channel_over(near, DEADLINE),
-        builder.handshake::<_, Bytes>(far)
-    );
+    let (channel, server) = tokio::join!(channel_over(near), builder.handshake::<_, Bytes>(far));
     (channel, server.unwrap())
 }
 
@@ -232,155 +237,6 @@ async fn a_stream_of_messages_waits_for_the_window() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_dropped_resets_its_stream() {
-    let (channel, mut server) = pair().await;
-    let mut asking = ask_once(&channel, b"hello");
-    assert!((&mut asking).now_or_never().is_none());
-    let (_request, mut respond) = soon(server.accept()).await.unwrap().unwrap();
-    drop(asking);
-    let reset = poll_fn(|cx| respond.poll_reset(cx));
-    assert_eq!(serving(&mut server, reset).await.unwrap(), Reason::CANCEL);
-    assert!(!channel.is_over(), "the others are not concerned");
-}
-
-#[tokio::test]
-async fn an_answer_that_is_dropped_resets_its_stream_and_ends_what_is_sent() {
-    let (channel, mut server) = pair().await;
-    let (messages, coming) = mpsc::channel(1);
-    let asking = tokio::spawn(ask(&channel, Messages::Coming(coming)));
-    let (_request, mut respond) = soon(server.accept()).await.unwrap().unwrap();
-    let mut answer = respond.send_response(Response::new(()), false).unwrap();
-    let heard = serving(&mut server, asking).await.unwrap().unwrap();
-    assert!(!messages.is_closed());
-    drop(heard);
-    let reset = poll_fn(|cx| answer.poll_reset(cx));
-    assert_eq!(serving(&mut server, reset).await.unwrap(), Reason::CANCEL);
-    serving(&mut server, messages.closed()).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_the_server_resets_ends_what_is_sent() {
-    let (channel, mut server) = pair().await;
-    let (messages, coming) = mpsc::channel(1);
-    let asking = tokio::spawn(ask(&channel, Messages::Coming(coming)));
-    let (_request, mut respond) = soon(server.accept()).await.unwrap().unwrap();
-    respond.send_reset(Reason::INTERNAL_ERROR);
-    let error = serving(&mut server, asking).await.unwrap().unwrap_err();
-    assert!(!never_acted_on(&error), "{}", text(&*error));
-    serving(&mut server, messages.closed()).await;
-}
-
-#[tokio::test]
-async fn a_refused_stream_was_never_acted_on() {
-    let (channel, mut server) = pair().await;
-    let asking = tokio::spawn(ask_once(&channel, b"hello"));
-    let (_request, mut respond) = soon(server.accept()).await.unwrap().unwrap();
-    respond.send_reset(Reason::REFUSED_STREAM);
-    let error = serving(&mut server, asking).await.unwrap().unwrap_err();
-    assert!(never_acted_on(&error), "{}", text(&*error));
-    assert!(!channel.is_over());
-}
-
-#[tokio::test]
-async fn a_server_that_goes_away_answers_what_it_has_and_takes_no_more() {
-    let (channel, mut server) = pair().await;
-    let asking = tokio::spawn(ask_once(&channel, b"first"));
-    let (_request, mut respond) = soon(server.accept()).await.unwrap().unwrap();
-    server.graceful_shutdown();
-    let late = async {
-        loop {
-            // Until it has heard, its requests go out, and are never acted on either.
-            let late = ask_once(&channel, b"late");
-            if let Some(Err(error)) = late.now_or_never() {
-                break error;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let error = soon(async {
-        tokio::select! {
-            error = late => error,
-            () = async { while server.accept().await.is_some() {} } => panic!("the first is not answered"),
-        }
-    })
-    .await;
-    assert!(never_acted_on(&error), "{}", text(&*error));
-    assert!(channel.is_over());
-    let mut answer = respond.send_response(Response::new(()), false).unwrap();
-    answer.send_data(Bytes::from_static(b"done"), true).unwrap();
-    drop((answer, respond));
-    let serving = async { while server.accept().await.is_some() {} };
-    let ((), answer) = soon(async { tokio::join!(serving, asking) }).await;
-    let answer = answer.unwrap().unwrap();
-    assert_eq!(soon(take(answer.into_body())).await.unwrap().0, 4);
-}
-
-#[tokio::test]
-async fn a_stream_after_the_last_that_a_leaving_server_names_was_never_acted_on() {
-    let (near, mut far) = duplex(PIPE);
-    let channel = channel_over(near, DEADLINE).await;
-    let mut asking = ask_once(&channel, b"hello");
-    assert!((&mut asking).now_or_never().is_none());
-    far.write_all(SETTINGS).await.unwrap();
-    far.write_all(GO_AWAY).await.unwrap();
-    let error = soon(asking).await.unwrap_err();
-    assert!(never_acted_on(&error), "{}", text(&*error));
-    assert!(channel.is_over());
-}
-
-#[tokio::test]
-async fn a_connection_that_breaks_leaves_it_open_what_was_done() {
-    let (channel, mut server) = pair().await;
-    let asking = tokio::spawn(ask_once(&channel, b"hello"));
-    let accepted = soon(server.accept()).await;
-    drop((accepted, server));
-    let error = soon(asking).await.unwrap().unwrap_err();
-    assert!(!never_acted_on(&error), "{}", text(&*error));
-    let later = soon(ask_once(&channel, b"again")).await.unwrap_err();
-    assert!(never_acted_on(&later), "{}", text(&*later));
-    assert!(channel.is_over());
-}
-
-#[tokio::test]
-async fn a_peer_that_leaves_pings_unanswered_is_given_up_and_the_error_says_so() {
-    let (near, mut far) = duplex(PIPE);
-    let channel = channel_over(near, Duration::from_millis(30)).await;
-    let asking = tokio::spawn(ask_once(&channel, b"hello"));
-    far.write_all(SETTINGS).await.unwrap();
-    let error = soon(asking).await.unwrap().unwrap_err();
-    assert!(text(&*error).contains("silent"), "{}", text(&*error));
-    assert!(!never_acted_on(&error), "{}", text(&*error));
-    soon(async {
-        while !channel.is_over() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    let later = soon(ask_once(&channel, b"again")).await.unwrap_err();
-    assert!(never_acted_on(&later) && text(&*later).contains("silent"));
-}
-
-#[tokio::test]
-async fn a_peer_that_sends_anything_is_there_though_the_answer_to_a_ping_is_late() {
-    let (near, mut far) = duplex(PIPE);
-    let channel = channel_over(near, Duration::from_millis(100)).await;
-    let mut asking = ask_once(&channel, b"hello");
-    assert!((&mut asking).now_or_never().is_none());
-    // Seven times as long as a silent one is waited for.
-    for _ in 0..140 {
-        far.write_all(SETTINGS).await.unwrap();
-        assert!(
-            timeout(Duration::from_millis(10), &mut asking)
-                .await
-                .is_err()
-        );
-        // What it says meanwhile is not of interest.
-        let _ = far.read(&mut [0; 4096]).now_or_never();
-    }
-    assert!(!channel.is_over());
-}
-
-#[tokio::test]
 async fn more_streams_than_the_server_takes_wait_and_may_leave() {
     let (channel, mut server) = pair_with(server::Builder::new().max_concurrent_streams(1)).await;
     let first = tokio::spawn(ask_once(&channel, b"first"));
@@ -407,6 +263,3 @@ async fn more_streams_than_the_server_takes_wait_and_may_leave() {
 
 /// A frame of no settings, with which a server begins.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-
-/// No error, and no stream was acted on.
-const GO_AWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

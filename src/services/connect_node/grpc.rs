@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -127,17 +127,21 @@ impl ConnectNodeService for NodeServer {
     type DeliverStream = Pin<Box<dyn Stream<Item = Result<DeliverResponse, Status>> + Send>>;
 
     /// The answers are made as the caller takes them, one frame after the other: a caller that does not read stops its own
-    /// stream and nothing else.
+    /// stream and nothing else. A stop ends it between two frames: one that was begun is answered, for its users have it.
     async fn deliver(
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let server = self.clone();
-        let stopping = self.stopping.clone();
         let answers = stream::try_unfold(
             (server, request.into_inner()),
             async |(server, mut frames)| {
-                let Some(frame) = frames.message().await? else {
+                let frame = tokio::select! {
+                    biased;
+                    () = server.stopping.cancelled() => return Ok(None),
+                    frame = frames.message() => frame?,
+                };
+                let Some(frame) = frame else {
                     return Ok(None);
                 };
                 let message = Deliver {
@@ -149,8 +153,7 @@ impl ConnectNodeService for NodeServer {
                 Ok(Some((answer, (server, frames))))
             },
         );
-        let until_stopped = answers.take_until(stopping.cancelled_owned());
-        Ok(Response::new(Box::pin(until_stopped)))
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 

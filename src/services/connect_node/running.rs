@@ -11,7 +11,7 @@ use tonic::service::RoutesBuilder;
 use tonic_health::ServingStatus;
 
 use crate::etcd_service::{Etcd, NodeRecord, Register, Registration};
-use crate::framework::{Handle, Service, Services};
+use crate::framework::{Closed, Handle, Service, Services};
 use crate::services::generated::protocol::push_server_server::PushServerServer;
 use crate::services::generated::pubsub::connect_node_service_server::ConnectNodeServiceServer;
 use crate::services::grpc::Health;
@@ -207,14 +207,22 @@ impl RunningConnectNode {
         &self.node
     }
 
-    /// Ends it in order: it withdraws its registration, takes no connection and no call any more and answers those in progress, writes what the queues of its users
-    /// hold and closes each with code 1001, tells the Controller, and ends its services. What is not over at `deadline` is
-    /// cut.
+    /// Waits until its client of the Controller has ended, which it does by itself only when it fails.
+    pub fn controller_client_closed(&self) -> Closed {
+        self.controller.closed()
+    }
+
+    /// Ends it in order: it withdraws its registration and takes no new user; lets push managers send what they have accepted for it,
+    /// until they have hung up; takes no call any more and answers those in progress; writes what the queues of its users hold and closes
+    /// each with code 1001; tells the Controller, and ends its services. What is not over at `deadline` is cut.
     pub async fn stop(mut self, deadline: Duration) {
         let services = self.services.clone();
         let end = services.now() + deadline;
         // What remains is shared out so that one slow step leaves time for those after it.
         let left = || end.saturating_duration_since(services.now());
+        self.connections.close();
+        self.websockets.close();
+        self.health.stop().await;
         if let Some(registration) = self.registration.take() {
             let key = registration.key().to_owned();
             let withdrawn = std::pin::pin!(registration.unregister());
@@ -222,9 +230,10 @@ impl RunningConnectNode {
             if let Either::Left((Err(error), _)) = select(withdrawn, given_up).await {
                 tracing::warn!(key, %error, "the registration goes when its lease ends");
             }
+            // A push manager that hears of it sends what it has told its callers was accepted, and hangs up. Others may stay.
+            let deserted = std::pin::pin!(self.grpc.deserted());
+            drop(select(deserted, services.sleep(left() / 4)).await);
         }
-        self.connections.close();
-        self.health.stop().await;
         self.streams.cancel();
         futures::future::join(self.grpc.stop(left() / 2), self.websockets.stop(left() / 2)).await;
 
@@ -252,8 +261,10 @@ async fn end_service<S: Service>(services: &Services, service: &Handle<S>, limit
 fn metadata(settings: &ConnectNodeSettings, websocket: SocketAddr) -> BTreeMap<String, String> {
     // Nobody can dial "all interfaces"; whoever reaches the gRPC server reaches the WebSockets on the same host.
     let host = match settings.advertise() {
-        Some(advertised) if websocket.ip().is_unspecified() => advertised.host().to_owned(),
-        _ => websocket.ip().to_string(),
+        _ if !websocket.ip().is_unspecified() => websocket.ip().to_string(),
+        Some(advertised) => advertised.host().to_owned(),
+        // No wildcard then, which the settings see to.
+        None => settings.listen().ip().to_string(),
     };
     let websocket = match host.contains(':') {
         true => format!("[{host}]:{}", websocket.port()),

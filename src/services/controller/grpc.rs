@@ -1,5 +1,6 @@
 //! The Controller's gRPC service: requests are checked here, and become messages.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tonic::metadata::MetadataMap;
@@ -20,8 +21,10 @@ use super::messages::{
 };
 use super::service::Controller;
 
-/// The longest id of a user, room or node, in bytes: names are short, and memory is bounded by counting them.
+/// The longest id or name of a user, room or node, in bytes: names are short, and memory is bounded by counting them.
 const MAX_ID_BYTES: usize = 256;
+/// The largest metadata of a user in a room, all keys and values together, in bytes, for the same reason.
+const MAX_METADATA_BYTES: usize = 4096;
 
 pub(crate) struct ControllerServer {
     controller: Handle<Controller>,
@@ -46,9 +49,9 @@ impl ControllerService for ControllerServer {
         let join = Join {
             user_id: id("user_id", request.user_id)?,
             room_id: id("room_id", request.room_id)?,
-            user_name: request.user_name,
+            user_name: short("user_name", request.user_name)?,
             node_id: id("node_id", request.node_id)?,
-            metadata: request.metadata,
+            metadata: small(request.metadata)?,
             joined_at,
         };
         let message = JoinRoom {
@@ -157,13 +160,30 @@ fn id(field: &str, value: String) -> Result<String, Status> {
     if value.is_empty() {
         return Err(Status::invalid_argument(format!("{field} is empty")));
     }
+    short(field, value)
+}
+
+fn short(field: &str, value: String) -> Result<String, Status> {
     if value.len() > MAX_ID_BYTES {
         return Err(Status::invalid_argument(format!(
-            "{field} has {} bytes, more than the {MAX_ID_BYTES} that an id may have",
+            "{field} has {} bytes, more than the {MAX_ID_BYTES} that an id or a name may have",
             value.len()
         )));
     }
     Ok(value)
+}
+
+fn small(metadata: HashMap<String, String>) -> Result<HashMap<String, String>, Status> {
+    let bytes: usize = metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if bytes > MAX_METADATA_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "metadata has {bytes} bytes, more than the {MAX_METADATA_BYTES} that the metadata of a user in a room may have"
+        )));
+    }
+    Ok(metadata)
 }
 
 fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>, Status> {

@@ -1420,7 +1420,7 @@ pub struct GetRoomInfoRequest {
 /// One room.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetRoomInfoResponse {
-    /// The room; absent if there is none of that name.
+    /// The room. If there is none of that name, the call ends with NOT_FOUND.
     #[prost(message, optional, tag = "1")]
     pub room_info: ::core::option::Option<RoomInfo>,
 }

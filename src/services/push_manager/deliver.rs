@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_stream::once;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -26,6 +27,9 @@ use super::target::NodeProtocol;
 /// The deadline that the node is told is so much later than ours: the transport acts on it too, and would end the call
 /// as cancelled a moment before we end it as expired.
 const HEADER_MARGIN: Duration = Duration::from_millis(100);
+/// A message expires at the node so much earlier than here: the node counts from when it has received it, and it takes so long on its way
+/// there at most, on any network that is worth the name.
+const TRANSIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// How a call is made.
 #[derive(Clone, Debug)]
@@ -35,8 +39,6 @@ pub(crate) struct Terms {
     pub(crate) protocol: NodeProtocol,
     /// How long the call may take, with waiting for a connection.
     pub(crate) timeout: Duration,
-    /// The largest message that the node may answer with, in bytes.
-    pub(crate) max_message_bytes: usize,
     /// For the jitter of repeated tries.
     pub(crate) chance: u64,
 }
@@ -54,10 +56,11 @@ pub(crate) struct Outcome {
 pub(crate) async fn deliver(mut link: Link, terms: Terms, batch: Vec<Arc<Parcel>>) -> Outcome {
     let mut answers = Answers(vec![None; batch.len()]);
     let cut = link.clone();
+    let deadline = Deadline(Instant::now() + terms.timeout);
     let (rest, problem) = tokio::select! {
         biased;
         () = cut.is_cut() => (Fate::Dropped, Some("given up: the node has left or the push manager stops".to_owned())),
-        sent = tokio::time::timeout(terms.timeout, send(&mut link, &terms, &batch, &mut answers)) => match sent {
+        sent = tokio::time::timeout_at(deadline.0, send(&mut link, &terms, deadline, &batch, &mut answers)) => match sent {
             Err(_) => (Fate::Expired, Some(format!("no answer within {:?}", terms.timeout))),
             Ok(Ok(())) => (Fate::Failed, answers.problem()),
             Ok(Err(status)) if status.code() == Code::DeadlineExceeded => (Fate::Expired, Some(describe(&status))),
@@ -72,6 +75,28 @@ pub(crate) async fn deliver(mut link: Link, terms: Terms, batch: Vec<Arc<Parcel>
             .collect(),
         problem,
     }
+}
+
+/// When a call counts as expired, whatever of it has been waiting for a connection.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// What the transport is told.
+    fn header(self) -> Duration {
+        self.left() + HEADER_MARGIN
+    }
+}
+
+/// Tells the node to drop a message when it counts as expired here, which is in `left`: a node that was stuck must not deliver it behind
+/// later ones. Never 0, which would mean that it lives for ever.
+fn expires_in_ms(left: Duration) -> u32 {
+    let life = left - TRANSIT_MARGIN.min(left / 2);
+    u32::try_from(life.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 /// What the node has said of each message.
@@ -129,6 +154,7 @@ impl Answers {
 async fn send(
     link: &mut Link,
     terms: &Terms,
+    deadline: Deadline,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
 ) -> Result<(), Status> {
@@ -138,8 +164,8 @@ async fn send(
             Status::unavailable("there was never a connection, and nobody tries any more")
         })?;
         let sent = match terms.protocol {
-            NodeProtocol::ConnectNode => as_frame(channel, terms, batch, answers).await,
-            NodeProtocol::PushServer => one_by_one(channel, terms, batch, answers).await,
+            NodeProtocol::ConnectNode => as_frame(channel, deadline, batch, answers).await,
+            NodeProtocol::PushServer => one_by_one(channel, deadline, batch, answers).await,
         };
         let connected = !matches!(&sent, Err(status) if was_never_sent(status));
         if link.note(connected) {
@@ -158,19 +184,19 @@ async fn send(
 
 async fn as_frame(
     channel: Channel,
-    terms: &Terms,
+    deadline: Deadline,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
 ) -> Result<(), Status> {
+    let expires_in_ms = expires_in_ms(deadline.left());
     let deliveries = batch
         .iter()
         .zip(1..)
-        .map(|(parcel, id)| delivery(id, parcel, terms.timeout))
+        .map(|(parcel, id)| delivery(id, parcel, expires_in_ms))
         .collect();
-    let mut client =
-        ConnectNodeServiceClient::new(channel).max_decoding_message_size(terms.max_message_bytes);
+    let mut client = ConnectNodeServiceClient::new(channel);
     let mut request = Request::new(once(DeliverRequest { deliveries }));
-    request.set_timeout(terms.timeout + HEADER_MARGIN);
+    request.set_timeout(deadline.header());
     let mut frames = client.deliver(request).await?.into_inner();
     while !answers.are_complete()
         && let Some(frame) = frames.message().await?
@@ -182,13 +208,11 @@ async fn as_frame(
     Ok(())
 }
 
-/// `expires_in_ms` tells the node to drop the message when it counts as expired here: a node that was stuck must not
-/// deliver it behind later ones.
-fn delivery(id: u64, parcel: &Parcel, timeout: Duration) -> Delivery {
+fn delivery(id: u64, parcel: &Parcel, expires_in_ms: u32) -> Delivery {
     Delivery {
         id,
         exclude_user_ids: Vec::new(),
-        expires_in_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        expires_in_ms,
         audience: Some(match &parcel.room {
             Some(room) => Audience::RoomId(room.clone()),
             None => Audience::Everyone(Everyone {}),
@@ -199,12 +223,11 @@ fn delivery(id: u64, parcel: &Parcel, timeout: Duration) -> Delivery {
 
 async fn one_by_one(
     channel: Channel,
-    terms: &Terms,
+    deadline: Deadline,
     batch: &[Arc<Parcel>],
     answers: &mut Answers,
 ) -> Result<(), Status> {
-    let mut client =
-        PushServerClient::new(channel).max_decoding_message_size(terms.max_message_bytes);
+    let mut client = PushServerClient::new(channel);
     for (parcel, answer) in batch.iter().zip(&mut answers.0) {
         if answer.is_some() {
             continue;
@@ -214,13 +237,13 @@ async fn one_by_one(
             Some(room) => {
                 let room_id = room.clone();
                 let mut request = Request::new(BroadCastRoomReq { room_id, proto });
-                request.set_timeout(terms.timeout + HEADER_MARGIN);
+                request.set_timeout(deadline.header());
                 let reply = client.broadcast_to_room(request).await?.into_inner();
                 (reply.code, reply.msg)
             }
             None => {
                 let mut request = Request::new(BroadCastReq { proto });
-                request.set_timeout(terms.timeout + HEADER_MARGIN);
+                request.set_timeout(deadline.header());
                 let reply = client.broadcast(request).await?.into_inner();
                 (reply.code, reply.msg)
             }
@@ -260,6 +283,16 @@ mod tests {
             id,
             outcome: outcome.into(),
             ..Acknowledgement::default()
+        }
+    }
+
+    #[test]
+    fn a_message_expires_at_the_node_before_it_does_here_and_never_lives_for_ever() {
+        for millis in [0, 1, 2, 50, 100, 1_000, 5_000, 600_000] {
+            let life = expires_in_ms(Duration::from_millis(millis));
+            assert!(life >= 1);
+            let margin = 100.min(millis / 2);
+            assert_eq!(u64::from(life), (millis - margin).max(1), "{millis}");
         }
     }
 

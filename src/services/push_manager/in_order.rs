@@ -8,8 +8,9 @@ use futures::stream::FuturesUnordered;
 
 /// Waits for all of `calls`, and gives `each` result as it comes.
 ///
-/// The first poll of this polls every call once, in order, before it returns. A call hands its message over in its first poll, or takes
-/// its place in the line there, so two of these that are begun one after the other reach every service in that order.
+/// The first poll of this polls every call once, in order, before it returns. A [`Call`](crate::framework::Call) promises to hand its
+/// message over in its first poll, or to take its place in the line there, so two of these that are begun one after the other reach every
+/// service in that order.
 /// (`join_all` promises less: with many futures it may end its poll early, and go on after somebody else's.)
 pub(crate) async fn in_order<F>(calls: impl Iterator<Item = F>, mut each: impl FnMut(F::Output))
 where

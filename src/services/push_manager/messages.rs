@@ -141,7 +141,8 @@ pub enum NodeState {
     Draining,
 }
 
-/// Stops taking messages, and sends what is queued. What is not sent in time is dropped, and counted.
+/// Stops taking messages, and sends what is queued. What is not sent in time is dropped, and counted. Of several at the same time the
+/// last one's limit holds, and all wait for the end.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// How long that may take.

@@ -96,7 +96,7 @@ fn messages(text: &mut Exposition, table: &NodeTable) {
         (
             "push_manager_push_dropped_total",
             Kind::Counter,
-            "Messages given up because their node had left and draining took too long.",
+            "Messages given up because their node had left, or the push manager stopped, and draining took too long.",
             total.dropped,
         ),
         (

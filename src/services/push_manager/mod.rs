@@ -9,6 +9,7 @@
 pub mod settings;
 
 mod api_record;
+mod client;
 mod counters;
 mod deliver;
 mod departures;

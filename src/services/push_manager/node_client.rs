@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::framework::{Cx, Handle, Handler, Io, Message, Options, Service, Services, StartError};
 
+use super::client::LastWords;
 use super::counters::{Counters, Fate};
 use super::deliver::{Outcome, Terms, deliver};
 use super::lanes::{LaneId, Lanes, Shape};
@@ -36,12 +37,14 @@ pub(crate) struct NodeClient {
     idle: Option<oneshot::Sender<()>>,
     refusals: Limiter,
     failures: Limiter,
+    last_words: LastWords,
 }
 
 impl NodeClient {
     pub(crate) fn spawn(
         target: Target,
         settings: &Arc<PushManagerSettings>,
+        last_words: LastWords,
         services: &Services,
     ) -> Handle<Self> {
         let in_flight = settings.node_in_flight();
@@ -66,6 +69,7 @@ impl NodeClient {
             idle: None,
             refusals: Limiter::default(),
             failures: Limiter::default(),
+            last_words,
         };
         let options = Options::new()
             .mailbox(saturating(settings.node_queue()))
@@ -98,6 +102,13 @@ impl NodeClient {
             // Whoever asked may have lost interest.
             let _ = idle.send(());
         }
+    }
+}
+
+impl Drop for NodeClient {
+    fn drop(&mut self) {
+        // Nobody else sets them.
+        let _ = self.last_words.set(self.lanes.counters());
     }
 }
 
@@ -195,7 +206,6 @@ impl Handler<RunLane> for NodeClient {
                     node: Arc::clone(&client.target.id),
                     protocol: client.target.protocol,
                     timeout: client.settings.node_timeout(),
-                    max_message_bytes: client.settings.max_message_bytes(),
                     chance: cx.services().random(),
                 };
                 Some((client.link.clone(), terms, batch))

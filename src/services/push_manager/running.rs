@@ -124,6 +124,7 @@ pub struct StopReport {
 impl StopReport {
     /// Whether nothing was given up.
     pub fn is_clean(&self) -> bool {
-        self.requests_ended && self.counters.dropped == 0 && self.exit.is_clean()
+        let counters = &self.counters;
+        self.requests_ended && counters.dropped + counters.queued == 0 && self.exit.is_clean()
     }
 }

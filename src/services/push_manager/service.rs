@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
+use tokio::sync::Notify;
 
 use crate::etcd_service::{NodeDown, NodeUp, Synchronized};
 use crate::framework::{Cx, Handle, Handler, Options, Service, Services};
 use crate::services::generated::protocol::Proto;
 
+use super::client::Client;
 use super::counters::Counters;
 use super::departures::{self, Depart};
 use super::in_order::in_order;
@@ -16,10 +18,10 @@ use super::messages::{
     Broadcast, BroadcastToRoom, Drain, MayPush, NodeState, NodeTable, NodeView, Nodes, PushError,
     Pushed, TellSynchronized,
 };
-use super::node_client::{ForgetIdle, Look, NodeClient, Push};
+use super::node_client::{ForgetIdle, Push};
 use super::parcel::Parcel;
 use super::settings::PushManagerSettings;
-use super::table::{Entry, How, Table};
+use super::table::{How, Table};
 use super::target::Target;
 
 /// Requests that wait to be begun. A gRPC connection has some 200 calls on their way at most, so this is room for a few; what is
@@ -46,7 +48,9 @@ const IN_FLIGHT: u32 = 1024;
 /// - When the service is stopped it drains as [`Drain`] does, for as long as `shutdown_timeout_ms` at most.
 pub struct PushManager {
     pub(crate) settings: Arc<PushManagerSettings>,
-    pub(crate) table: Table<Handle<NodeClient>>,
+    pub(crate) table: Table<Client>,
+    /// Told whenever a client has left the table.
+    pub(crate) gone: Arc<Notify>,
     /// Sums over the nodes that are gone.
     pub(crate) departed: Counters,
     pub(crate) stopping: bool,
@@ -60,6 +64,7 @@ impl PushManager {
         let manager = Self {
             settings: Arc::new(settings),
             table: Table::new(),
+            gone: Arc::default(),
             departed: Counters::default(),
             stopping: false,
             synchronized: false,
@@ -120,9 +125,12 @@ async fn push(
     let parcel = Arc::new(Parcel::new(room, proto));
     let mut pushed = Pushed::default();
     // A node client answers at once, or its service has ended; a timeout would only leave the outcome unknown.
-    let calls = clients
-        .iter()
-        .map(|client| client.call(Push(Arc::clone(&parcel))).without_timeout());
+    let calls = clients.iter().map(|client| {
+        client
+            .handle
+            .call(Push(Arc::clone(&parcel)))
+            .without_timeout()
+    });
     in_order(calls, |answer| match answer {
         Ok(Ok(())) => pushed.accepted_nodes += 1,
         Ok(Err(_)) | Err(_) => pushed.refused_nodes += 1,
@@ -134,7 +142,8 @@ async fn push(
 impl Handler<NodeUp> for PushManager {
     async fn handle(cx: &Cx<Self>, message: NodeUp) {
         let NodeUp(node) = message;
-        let target = match Target::of(&node) {
+        let untold = cx.state().settings.node_protocol();
+        let target = match Target::of(&node, untold) {
             Ok(target) => target,
             Err(reason) => {
                 tracing::warn!(key = %node.key, %reason, "a registered node cannot be pushed to and is left out");
@@ -153,7 +162,7 @@ impl Handler<NodeUp> for PushManager {
             tracing::debug!(key = %target.key, id = %target.id, address = %target.address, protocol = %target.protocol, "a node is registered");
             manager.table.up(target, now, |target| {
                 tracing::info!(node = %target.id, address = %target.address, protocol = %target.protocol, "a new node");
-                NodeClient::spawn(target.clone(), &settings, cx.services())
+                Client::spawn(cx, target, &settings)
             })
         };
         if let Some(departure) = risen.departure {
@@ -162,7 +171,7 @@ impl Handler<NodeUp> for PushManager {
         if let How::Resumed(client) = risen.how {
             tracing::info!(key = %node.key, address = %node.address, "the node is back before its queue was drained");
             // Fails only when the client has ended, and then nobody waits either.
-            let _ = client.send(ForgetIdle).await;
+            let _ = client.handle.send(ForgetIdle).await;
         }
     }
 }
@@ -215,27 +224,19 @@ impl Handler<MayPush> for PushManager {
 
 impl Handler<Nodes> for PushManager {
     async fn handle(cx: &Cx<Self>, _: Nodes) -> NodeTable {
-        loop {
-            if let Some(table) = survey(cx).await {
-                return table;
-            }
-        }
+        survey(cx).await
     }
 }
 
-/// Asks every client. `None`: one of them closed meanwhile. What it did is among the departed by now, so a second
-/// try finds it; and as it makes no other fail, tries come to an end.
-async fn survey(cx: &Cx<PushManager>) -> Option<NodeTable> {
+/// Asks every client. One that ends meanwhile tells what it had done up to its end, which is not among the departed here, so every message
+/// is counted once.
+async fn survey(cx: &Cx<PushManager>) -> NodeTable {
     let (entries, departed, synchronized) = cx.with(|manager| {
-        // A client that is closed and still in the table has ended by itself, and its numbers with it.
-        let open = |entry: &&Entry<Handle<NodeClient>>| !entry.client.is_closed();
-        let entries: Vec<_> = manager.table.entries().filter(open).cloned().collect();
+        let entries: Vec<_> = manager.table.entries().cloned().collect();
         (entries, manager.departed, manager.synchronized)
     });
-    let looks = entries
-        .iter()
-        .map(|entry| entry.client.call(Look).without_timeout());
-    let seen = try_join_all(looks).await.ok()?;
+    let looks = entries.iter().map(|entry| entry.client.look());
+    let seen = join_all(looks).await;
     let nodes = entries
         .iter()
         .zip(seen)
@@ -254,16 +255,16 @@ async fn survey(cx: &Cx<PushManager>) -> Option<NodeTable> {
             ready_at: seen.ready_at,
         })
         .collect();
-    Some(NodeTable {
+    NodeTable {
         nodes,
         departed,
         synchronized,
-    })
+    }
 }
 
 impl Handler<Drain> for PushManager {
     async fn handle(cx: &Cx<Self>, message: Drain) -> Counters {
         departures::drain(cx, message.within).await;
-        cx.state().departed
+        survey(cx).await.total()
     }
 }

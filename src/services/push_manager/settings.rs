@@ -9,14 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::framework::settings::{Address, Document, SettingsError, Whole};
 use crate::services::settings::check;
 
+use super::target::NodeProtocol;
+
 /// A queue of a million messages is minutes of delay, not a buffer.
 const NODE_QUEUE: RangeInclusive<u64> = 1..=1_000_000;
 /// HTTP/2 servers commonly allow a hundred streams a connection; a thousand is past what any node takes.
 const NODE_IN_FLIGHT: RangeInclusive<u64> = 1..=1_000;
 /// A push that is ten minutes late is no push.
 const NODE_TIMEOUT_MS: RangeInclusive<u64> = 1..=600_000;
-/// From what holds one sensible message to what gRPC can frame.
-const MAX_MESSAGE_BYTES: RangeInclusive<u64> = 1_024..=2_147_483_647;
+/// From what holds one sensible message to what nodes take, which is 100 MiB and what is wrapped around it.
+const MAX_MESSAGE_BYTES: RangeInclusive<u64> = 1_024..=104_857_600;
 /// Faster pings than one a second get a connection closed by its server.
 const KEEPALIVE_INTERVAL_MS: RangeInclusive<u64> = 1_000..=3_600_000;
 /// An answer takes longer than 100 ms on a bad day; a minute is no sign of life.
@@ -32,6 +34,7 @@ pub struct PushManagerSettings {
     metrics_listen: SocketAddr,
     controller_address: Address,
     node_prefix: String,
+    node_protocol: NodeProtocol,
     node_queue: usize,
     node_in_flight: usize,
     node_timeout: Duration,
@@ -63,6 +66,9 @@ impl PushManagerSettings {
                 &raw.controller_address,
             )?,
             node_prefix: check::prefix(document, "push_manager.node_prefix", raw.node_prefix)?,
+            node_protocol: NodeProtocol::named(&raw.node_protocol).map_err(|unknown| {
+                document.invalid("push_manager.node_protocol", unknown.to_string())
+            })?,
             node_queue: check::count(
                 document,
                 "push_manager.node_queue",
@@ -133,6 +139,11 @@ impl PushManagerSettings {
         &self.node_prefix
     }
 
+    /// What nodes speak whose registration does not tell.
+    pub fn node_protocol(&self) -> NodeProtocol {
+        self.node_protocol
+    }
+
     /// Messages that wait for one node at most; further ones are refused.
     pub fn node_queue(&self) -> usize {
         self.node_queue
@@ -185,6 +196,7 @@ pub(crate) struct RawPushManager {
     pub(crate) metrics_listen: String,
     controller_address: String,
     node_prefix: String,
+    node_protocol: String,
     node_queue: Whole,
     node_in_flight: Whole,
     node_timeout_ms: Whole,
@@ -202,6 +214,7 @@ impl Default for RawPushManager {
             metrics_listen: "127.0.0.1:9093".to_owned(),
             controller_address: "localhost:50051".to_owned(),
             node_prefix: "/services/connect-node/".to_owned(),
+            node_protocol: NodeProtocol::default().to_string(),
             node_queue: Whole(1_000),
             node_in_flight: Whole(10),
             node_timeout_ms: Whole(5_000),

@@ -127,6 +127,22 @@ impl<C: Clone> Table<C> {
         Risen { how, departure }
     }
 
+    /// Puts a new client in the place of one that serves a live node and has ended. Returns whose it was, and the old one.
+    pub(crate) fn replace(
+        &mut self,
+        is_it: impl Fn(&C) -> bool,
+        make: impl FnOnce(&Target) -> C,
+    ) -> Option<(Target, C)> {
+        let entry = self
+            .entries
+            .values_mut()
+            .find(|entry| entry.is_live() && is_it(&entry.client))?;
+        let ended = std::mem::replace(&mut entry.client, make(&entry.target));
+        let target = entry.target.clone();
+        self.renew_live();
+        Some((target, ended))
+    }
+
     /// A node's registration is gone: nothing is pushed to it from now on. `None`: it was not there.
     pub(crate) fn down(&mut self, key: &str) -> Option<Departure> {
         let number = self.number();
@@ -183,6 +199,10 @@ impl<C: Clone> Table<C> {
     /// The clients of the live nodes, in the order in which they came.
     pub(crate) fn live(&self) -> Arc<[C]> {
         Arc::clone(&self.live)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Everyone, the leaving too.
@@ -272,6 +292,19 @@ mod tests {
         assert_eq!(risen.how, How::New);
         assert!(table.leaving(risen.departure.unwrap()).is_some());
         assert_eq!(*table.live(), [2]);
+    }
+
+    #[test]
+    fn a_client_that_has_ended_is_replaced_only_while_its_node_is_live() {
+        let mut table = Table::new();
+        up(&mut table, "a", "h:1", 1);
+        up(&mut table, "b", "h:2", 2);
+        let (target, ended) = table.replace(|client| *client == 1, |_| 3).unwrap();
+        assert_eq!((&*target.key, ended), ("a", 1));
+        assert_eq!(*table.live(), [3, 2]);
+        assert_eq!(table.replace(|client| *client == 1, |_| 4), None);
+        table.down("a");
+        assert_eq!(table.replace(|client| *client == 3, |_| 4), None);
     }
 
     #[test]

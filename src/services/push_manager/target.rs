@@ -11,15 +11,37 @@ const PROTOCOL_KEY: &str = "protocol";
 /// The key of a node's registration metadata that holds its id.
 const ID_KEY: &str = "node_id";
 
-/// What a node speaks, told by `protocol` in the metadata of its registration.
+/// What a node speaks: told by `protocol` in the metadata of its registration, else by the setting `push_manager.node_protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeProtocol {
-    /// `connect_node`, which is also what is meant by none: `pubsub.ConnectNodeService`, with acknowledged frames.
+    /// `connect_node`: `pubsub.ConnectNodeService`, with acknowledged frames.
     #[default]
     ConnectNode,
     /// `push_server`: the node serves `protocol.PushServer` itself, a message a call.
     PushServer,
+}
+
+impl NodeProtocol {
+    pub(crate) fn named(name: &str) -> Result<Self, UnknownProtocol> {
+        match name {
+            "connect_node" => Ok(Self::ConnectNode),
+            "push_server" => Ok(Self::PushServer),
+            "comet" => Err(UnknownProtocol::Comet),
+            other => Err(UnknownProtocol::Other(other.to_owned())),
+        }
+    }
+}
+
+/// No name of a protocol that is spoken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnknownProtocol {
+    #[error(
+        "nodes of protocol `comet` are not spoken to yet; write `connect_node` or `push_server`"
+    )]
+    Comet,
+    #[error("the protocol `{0}` is not known; write `connect_node` or `push_server`")]
+    Other(String),
 }
 
 impl fmt::Display for NodeProtocol {
@@ -50,22 +72,16 @@ pub(crate) enum Unusable {
         "`{0}` means all interfaces and cannot be dialled; the node must register the address under which others reach it"
     )]
     Wildcard(Address),
-    #[error(
-        "nodes of protocol `comet` are not spoken to yet; register the node as `connect_node` or `push_server`"
-    )]
-    Comet,
-    #[error("the protocol `{0}` is not known; write `connect_node` or `push_server`")]
-    Protocol(String),
+    #[error(transparent)]
+    Protocol(#[from] UnknownProtocol),
 }
 
 impl Target {
-    pub(crate) fn of(node: &Node) -> Result<Self, Unusable> {
+    /// `untold` is what a node speaks whose registration does not tell.
+    pub(crate) fn of(node: &Node, untold: NodeProtocol) -> Result<Self, Unusable> {
         let protocol = match node.metadata.get(PROTOCOL_KEY).map_or("", String::as_str) {
-            "" => NodeProtocol::default(),
-            "connect_node" => NodeProtocol::ConnectNode,
-            "push_server" => NodeProtocol::PushServer,
-            "comet" => return Err(Unusable::Comet),
-            other => return Err(Unusable::Protocol(other.to_owned())),
+            "" => untold,
+            name => NodeProtocol::named(name)?,
         };
         let address: Address = node.address.parse()?;
         if address.is_wildcard() {
@@ -107,17 +123,23 @@ mod tests {
         }
     }
 
+    fn of(node: &Node) -> Result<Target, Unusable> {
+        Target::of(node, NodeProtocol::default())
+    }
+
     #[test]
-    fn a_bare_address_is_a_connect_node_named_by_it() {
-        let target = Target::of(&node("localhost:50052", &[])).unwrap();
-        assert_eq!(target.protocol, NodeProtocol::ConnectNode);
-        assert_eq!(&*target.id, "connect-node-localhost:50052");
+    fn a_bare_address_is_named_by_it_and_speaks_what_is_set() {
+        for untold in [NodeProtocol::ConnectNode, NodeProtocol::PushServer] {
+            let target = Target::of(&node("localhost:50052", &[]), untold).unwrap();
+            assert_eq!(target.protocol, untold);
+            assert_eq!(&*target.id, "connect-node-localhost:50052");
+        }
     }
 
     #[test]
     fn metadata_tells_id_and_protocol() {
         let metadata = [("node_id", "n1"), ("protocol", "push_server")];
-        let target = Target::of(&node("a:1", &metadata)).unwrap();
+        let target = of(&node("a:1", &metadata)).unwrap();
         assert_eq!(
             (&*target.id, target.protocol),
             ("n1", NodeProtocol::PushServer)
@@ -127,20 +149,22 @@ mod tests {
     #[test]
     fn what_cannot_be_spoken_to_is_no_target() {
         assert!(matches!(
-            Target::of(&node("nowhere", &[])),
+            of(&node("nowhere", &[])),
             Err(Unusable::Address(_))
         ));
         assert!(matches!(
-            Target::of(&node("0.0.0.0:1", &[])),
+            of(&node("0.0.0.0:1", &[])),
             Err(Unusable::Wildcard(_))
         ));
         assert_eq!(
-            Target::of(&node("a:1", &[("protocol", "comet")])),
-            Err(Unusable::Comet)
+            of(&node("a:1", &[("protocol", "comet")])),
+            Err(Unusable::Protocol(UnknownProtocol::Comet))
         );
         assert_eq!(
-            Target::of(&node("a:1", &[("protocol", "smoke")])),
-            Err(Unusable::Protocol("smoke".to_owned()))
+            of(&node("a:1", &[("protocol", "smoke")])),
+            Err(Unusable::Protocol(UnknownProtocol::Other(
+                "smoke".to_owned()
+            )))
         );
     }
 }

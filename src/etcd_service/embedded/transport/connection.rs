@@ -239,7 +239,7 @@ impl Aside {
             end: Box::pin(async move {
                 let silent = async {
                     match pings {
-                        Some(pings) => pings.until_silent().await,
+                        Some(pings) => pings.until_silent(|| true).await,
                         None => pending().await,
                     }
                 };
