@@ -8,7 +8,7 @@
 //! default. The client has one thread, and is a lean one (`embedded/load.rs`), so that the servers are what is measured.
 //!
 //! Run with `cargo bench --bench embedded -- [--json FILE] [--rounds N] [--seconds S] [--connections N]`. It needs two
-//! cores with nothing else to do, and Debian's `etcd-server`.
+//! cores with nothing else to do, and Debian's `etcd-server`. It ends with 1 if a promise is not kept.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -22,6 +22,7 @@ mod load;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -63,7 +64,7 @@ struct Target {
     rates: Vec<f64>,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // As every program has one: without, each span of the transport asks in vain for a logger of the crate `log`.
     tracing_subscriber::fmt()
@@ -114,13 +115,18 @@ fn main() {
             target.rates.push(rate);
         }
     }
-    tell(&arguments, &targets);
+    let kept = tell(&arguments, &targets);
     drop(targets);
     serving.block_on(etcd.stop());
     drop(echo);
+    match kept {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
-fn tell(arguments: &Arguments, targets: &[Target]) {
+/// Prints the figures, and says whether all promises about what was measured are kept.
+fn tell(arguments: &Arguments, targets: &[Target]) -> bool {
     println!(
         "puts of {} bytes by {} clients over {} connections, {} rounds of {} s, medians:",
         load::VALUE_BYTES,
@@ -131,6 +137,7 @@ fn tell(arguments: &Arguments, targets: &[Target]) {
     );
     let embedded = &targets[0];
     let mut figures = Vec::new();
+    let mut all_kept = true;
     for target in targets {
         let ratios = embedded.rates.iter().zip(&target.rates);
         let ratio = median(ratios.map(|(ours, theirs)| ours / theirs).collect());
@@ -150,7 +157,9 @@ fn tell(arguments: &Arguments, targets: &[Target]) {
             "etcd 3.5, no fsync" => LEAST_OF_REAL,
             _ => continue,
         };
-        let verdict = if ratio >= least { "kept" } else { "BROKEN" };
+        let kept = ratio >= least;
+        all_kept &= kept;
+        let verdict = if kept { "kept" } else { "BROKEN" };
         println!("{:<20} promised: at least {least}: {verdict}", "");
     }
     if let Some(file) = &arguments.json {
@@ -163,6 +172,7 @@ fn tell(arguments: &Arguments, targets: &[Target]) {
         });
         std::fs::write(file, format!("{report:#}\n")).expect("the file can be written");
     }
+    all_kept
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

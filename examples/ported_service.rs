@@ -84,11 +84,22 @@ impl EtcdTest {
 impl Service for EtcdTest {
     /// Begins with nothing under its root, whatever an earlier run has left.
     async fn on_start(cx: &Cx<Self>) -> Result<(), StartError> {
-        let (etcd, root) = cx.with(|test| (test.etcd.clone(), test.key("")));
-        let deleted = etcd.call(Delete::prefix(root)).await??;
-        tracing::info!(deleted.count, "the etcd test service starts");
-        Ok(())
+        Ok(clear(cx).await?)
     }
+
+    /// Leaves nothing there.
+    async fn on_stop(cx: &Cx<Self>) {
+        if let Err(error) = clear(cx).await {
+            tracing::warn!(%error, "the keys of the test stay");
+        }
+    }
+}
+
+async fn clear(cx: &Cx<EtcdTest>) -> Result<(), Failure> {
+    let (etcd, root) = cx.with(|test| (test.etcd.clone(), test.key("")));
+    let deleted = etcd.call(Delete::prefix(root)).await??;
+    tracing::info!(deleted.count, "nothing is left under the root");
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]

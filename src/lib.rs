@@ -1,11 +1,11 @@
-//! Services as message handlers on a worker pool, an etcd service, and a push manager built on both.
+//! A framework for services that talk by messages, etcd as such a service, and a push manager built on both.
 //!
-//! - [`framework`]: each service is single-threaded, runs on a worker pool, and may await inside a handler while its other
-//!   messages go on. Start with [`Million`](framework::Million), [`Service`](framework::Service) and
+//! - [`framework`]: services are single-threaded and share a pool of workers; a handler may await while its service handles
+//!   other messages. Start with [`Million`](framework::Million), [`Service`](framework::Service) and
 //!   [`Handler`](framework::Handler).
 //! - [`etcd_service`]: etcd as a service: keys, transactions, watches, leases, locks, elections, registration, discovery and
-//!   configuration; and an etcd in this very process, in memory or with its data in a folder.
-//! - [`services`]: the push manager, and a reference Connect-Node and Controller to run it with.
+//!   configuration; and an etcd in the process itself, in memory or with its data in a folder.
+//! - [`services`]: the push manager, with a reference Connect-Node and Controller to run it with.
 //!
 //! ```
 //! use million::framework::{BuildError, Cx, Handler, Message, Million, Service};
@@ -55,7 +55,7 @@ pub mod etcd_service;
 pub mod framework;
 pub mod services;
 
-/// The Rust in the README and in the guides, compiled and run with the documentation's own examples.
+/// The Rust in the README and in the guide, compiled and run with the documentation's own examples.
 #[cfg(doctest)]
 mod guides {
     #[doc = include_str!("../README.md")]

@@ -13,16 +13,16 @@
 //!
 //! | about | messages |
 //! |---|---|
-//! | keys | [`Get`], [`List`], [`BatchGet`], [`Put`], [`Delete`], [`CompareAndSwap`], [`Txn`], [`Compact`] |
-//! | leases | [`Grant`], [`Revoke`], [`KeepAlive`], [`KeepLease`], [`LeaseTimeToLive`], [`Leases`], [`CheckHeartbeats`] |
+//! | keys | [`Get`], [`List`], [`BatchGet`], [`Put`], [`Delete`], [`CompareAndSwap`], [`Txn`], [`Compact`]; for what was there before, [`Replace`] (made by [`Put::previous`]) and [`Take`] ([`Delete::previous`]) |
+//! | leases | [`Grant`], [`GrantAs`] ([`Grant::id`]), [`Revoke`], [`KeepAlive`], [`KeepLease`], [`LeaseTimeToLive`], [`Leases`], [`CheckHeartbeats`] |
 //! | changes | [`Watch`], [`Unwatch`], [`Watches`] |
 //! | presence | [`Register`]; as a registry of services [`ServiceRegister`], [`ServiceDiscover`], [`ServiceHeartbeat`], [`ServiceUnregister`] |
 //! | configuration | [`ConfigGet`], [`ConfigSet`], [`ConfigDelete`], [`ConfigWatch`], [`ConfigUnwatch`] |
 //! | locks, elections | [`Lock`], [`Campaign`], [`Leader`], [`Observe`] |
 //! | servers | [`Endpoint`], [`Status`], [`StatusOfAll`], [`MemberList`] |
 //!
-//! A handler that waits for etcd does not keep the service from its other messages, and
-//! no worker ever waits for the network. Every request has a deadline; every error is an [`EtcdError`] that says what to do.
+//! While a handler waits for etcd the service handles its other messages, and no worker ever waits for the network. Every request
+//! has a deadline; every error is an [`EtcdError`] that says what to do.
 
 pub mod embedded;
 pub mod settings;

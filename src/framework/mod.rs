@@ -9,49 +9,49 @@
 //!
 //! A [`Million`] has two thread pools: workers, which run services and must not block, and the IO runtime (tokio), which
 //! talks to the world. A [`Service`] is state; a [`Message`] is a struct and one line; a [`Handler`] is one `async fn`.
-//! Others reach the service through its [`Handle`], and a handler reaches state, timers and IO through its [`Cx`].
+//! You reach a service through its [`Handle`]; inside, a handler reaches state, timers and IO through its [`Cx`].
 //!
 //! # A first path through it
 //!
 //! 1. **State.** A service is a struct with `impl Service for Account {}`. [`Million::builder`] builds the pools, and
 //!    [`spawn`](Services::spawn) takes the struct and gives back a [`Handle`].
-//! 2. **Messages.** A struct with `impl Message for Deposit { type Reply = u64; }`. What can fail has a `Result` as its reply.
-//! 3. **Handlers.** `impl Handler<Deposit> for Account`. The handler is given a [`Cx`]: [`cx.state()`](Cx::state) lends the state, or
-//!    [`cx.with(…)`](Cx::with) for one closure. Nothing else runs in the service while it is lent, so there are no locks.
+//! 2. **Messages.** A struct with `impl Message for Deposit { type Reply = u64; }`. If it can fail, its reply is a `Result`.
+//! 3. **Handlers.** `impl Handler<Deposit> for Account`. The handler gets a [`Cx`]: [`cx.state()`](Cx::state) lends the state, and
+//!    [`cx.with(…)`](Cx::with) lends it to a closure. Nothing else runs in the service while it is lent, so there are no locks.
 //! 4. **Await inside.** At every `.await` the service goes on with its other messages. Ask for the state again after it; holding it meanwhile
-//!    does not compile. How many handlers may wait is [`Options::max_in_flight`], and 1 is one message after the other.
-//! 5. **Calls and time-outs.** [`handle.call(…)`](Handle::call) ends with the reply or a [`CallError`], by default after the
-//!    [`call_timeout`](Services::call_timeout); [`.timeout(…)`](Call::timeout) sets another. [`send`](Handle::send) waits for room and not for a reply,
-//!    [`try_send`](Handle::try_send) waits for nothing, [`blocking_call`](Handle::blocking_call) is for plain threads. A [`Recipient`] is a handle of
-//!    which only the message is known.
+//!    does not compile. [`Options::max_in_flight`] limits how many handlers wait; with 1, messages are handled one after the other.
+//! 5. **Calls and time-outs.** [`handle.call(…)`](Handle::call) ends with the reply or a [`CallError`], at the latest after the
+//!    [`call_timeout`](Services::call_timeout); [`.timeout(…)`](Call::timeout) sets another. [`send`](Handle::send) waits for room but not for a reply,
+//!    [`try_send`](Handle::try_send) waits for nothing, [`blocking_call`](Handle::blocking_call) is for plain threads. A [`Recipient`] is a handle
+//!    that knows only the message, not the service.
 //! 6. **IO.** Sockets, files and other libraries' futures go through [`cx.io(…)`](Cx::io), and their result comes back into the handler.
-//! 7. **Time.** [`cx.sleep`](Cx::sleep) in a handler; [`cx.send_after`](Cx::send_after) and [`cx.send_every`](Cx::send_every) for messages to oneself, and
-//!    [`MissedTick`] for those that come too fast; [`cx.notify`](Cx::notify) for one that comes next.
-//! 8. **Beginning and end.** [`Service::on_start`] runs before the first message, [`Service::on_stop`] after the last. [`Handle::stop`] is in order,
-//!    [`Handle::kill`] at once, and [`Million::shutdown`] for all.
-//! 9. **Panics.** The call that it happened in fails; [`Options::on_panic`] says whether the service goes on. [`Handle::closed`] tells how a service ended,
+//! 7. **Time.** [`cx.sleep`](Cx::sleep) in a handler; [`cx.send_after`](Cx::send_after) and [`cx.send_every`](Cx::send_every) for messages to itself, with
+//!    [`MissedTick`] for those that come too fast; [`cx.notify`](Cx::notify) for a message to itself now.
+//! 8. **Beginning and end.** [`Service::on_start`] runs before the first message, [`Service::on_stop`] after the last. [`Handle::stop`] ends a service
+//!    in order, [`Handle::kill`] at once, and [`Million::shutdown`] ends all.
+//! 9. **Panics.** The call that it happened in fails; [`Options::on_panic`] says whether the service goes on. [`Handle::closed`] returns how a service ended,
 //!    as an [`ExitReason`].
-//! 10. **Supervision.** [`supervise`](Services::supervise) takes a factory and a [`Restart`] policy, and brings a service that failed back under the same handle,
-//!     its mailbox kept. A [`supervise_group`](Services::supervise_group) falls and rises together, as its [`Strategy`] says. [`cx.monitor`](Cx::monitor)
-//!     hears of another's end, and [`cx.link`](Cx::link) shares it.
-//! 11. **Others.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
-//!     [`settings`] of its own from the same file. Several of one kind share their work in a [`ServicePool`]; many who ask for the same share one call through
+//! 10. **Supervision.** [`supervise`](Services::supervise) takes a factory and a [`Restart`] policy, and restarts a service that failed under the same handle,
+//!     its mailbox kept. The services of a [`supervise_group`](Services::supervise_group) are restarted together, as its [`Strategy`] says.
+//!     [`cx.monitor`](Cx::monitor) notifies a service of another's end; [`cx.link`](Cx::link) lets two end together.
+//! 11. **Other services.** A service [`spawn`](Services::spawn)s and [`find`](Services::find)s others through [`cx.services()`](Cx::services), and reads
+//!     [`settings`] of its own from the same file. Several of one kind share their work in a [`ServicePool`]; callers that ask for the same share one call through
 //!     [`Coalesce`].
-//! 12. **Events.** Any message that can be cloned: [`subscribe`](Events::subscribe) to its type, with a priority; [`publish`](Events::publish) tells all,
-//!     [`publish_and_collect`](Events::publish_and_collect) asks them one after the other.
-//! 13. **Streams.** [`cx.attach(…)`](Cx::attach) turns what a stream yields into messages to oneself. A message whose `Reply` is [`Replies`] is answered many times:
+//! 12. **Events.** Any message that can be cloned: [`subscribe`](Events::subscribe) to its type, with a priority; [`publish`](Events::publish) sends to all
+//!     subscribers, [`publish_and_collect`](Events::publish_and_collect) asks them one after the other.
+//! 13. **Streams.** [`cx.attach(…)`](Cx::attach) turns the items of a stream into messages to the service. A message whose `Reply` is [`Replies`] is answered many times:
 //!     [`replies(capacity)`](fn@replies) makes both ends.
-//! 14. **Blocking.** A service that must block its thread has one to itself: [`Options::dedicated_thread`].
-//! 15. **Observing.** [`handle.stats()`](Handle::stats), [`stats`](Services::stats) and [`stats_every`](Services::stats_every) tell what services do. Warnings name handlers that
-//!     block for longer than [`blocking_limit`](Builder::blocking_limit) or wait for longer than [`call_timeout`](Builder::call_timeout). Calls that would wait for each
-//!     other for ever are refused, with the [`CallCycle`]. Each message can have a `tracing` span inside its sender's: let a subscriber listen to
+//! 14. **Blocking.** A service that must block gets a thread of its own: [`Options::dedicated_thread`].
+//! 15. **Observing.** [`handle.stats()`](Handle::stats), [`stats`](Services::stats) and [`stats_every`](Services::stats_every) show what services do. Warnings name handlers that
+//!     block for longer than [`blocking_limit`](Builder::blocking_limit) or wait for longer than [`call_timeout`](Builder::call_timeout). A call that would close a
+//!     circle of waiting services is refused, with the [`CallCycle`]. Each message can have a `tracing` span inside its sender's: enable the target
 //!     `million::message` at TRACE.
 //! 16. **Testing.** Put what a service decides into methods of its state, and test those. Then spawn it in a `Million` of the test's own: any
-//!     number may live in a process, and each ends when it is dropped. For what depends on the order of events, [`Million::explore`] runs a test under many
-//!     seeds in virtual time, and names the one that fails: the [`deterministic`] mode.
+//!     number may live in a process, and each ends when it is dropped. For what depends on the order of events there is the [`deterministic`] mode: [`Million::explore`] runs a test under
+//!     many seeds in virtual time, and names the one that fails.
 //!
-//! The repository's `examples/` show each of these as a program to run; `hello` and `counter` are the first. Who comes from the C++ framework
-//! million starts with its `docs/porting.md`.
+//! The repository's `examples/` show these as programs to run; begin with `hello` and `counter`. If you come from the C++ framework million,
+//! start with its `docs/porting.md`.
 //!
 //! # Promises
 //!
@@ -60,14 +60,14 @@
 //! - **Order.** Messages of one sender start in the order sent.
 //! - **A call always ends**: with the reply, or [`CallError::Closed`], [`CallError::Timeout`], [`CallError::Panicked`],
 //!   [`CallError::Cycle`].
-//! - **Backpressure.** A mailbox holds so many messages ([`Options::mailbox`]), so many handlers wait
-//!   ([`Options::max_in_flight`]); beyond that senders wait, in their order, or get their message back.
-//! - **Panics** are caught a handler at a time; [`PanicPolicy`] says what becomes of the service.
-//! - **Restarts** keep the handle and the mailbox: what has not begun waits for the next life, in its order; a supervisor that gives up
+//! - **Backpressure.** Mailboxes ([`Options::mailbox`]) and handlers in flight ([`Options::max_in_flight`]) are bounded;
+//!   beyond that senders wait, in their order, or get their message back.
+//! - **Panics** are caught in each handler; [`PanicPolicy`] says what becomes of the service.
+//! - **Restarts** keep the handle and the mailbox: messages that have not begun wait for the next life, in their order; a supervisor that gives up
 //!   says why ([`ExitReason::GaveUp`]).
-//! - **An end that is known.** [`Handle::closed`] tells how a service ended once its cleanup is over;
+//! - **An end that is known.** [`Handle::closed`] returns how a service ended, once its cleanup is over;
 //!   [`Million::shutdown`] ends everything within a deadline and reports what it dropped.
-//! - **No allocation** to tell a message of up to 40 bytes to a handler that does not wait.
+//! - **No allocation** to send a message of up to 40 bytes to a handler that does not wait.
 //! - **Any interleaving replays** in the [`deterministic`] mode: the same seed and the same program make the same steps.
 
 mod any_handle;

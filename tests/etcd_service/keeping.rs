@@ -178,7 +178,7 @@ async fn the_heartbeat_check_reports_leases_near_their_end(house: &mut House) {
 }
 
 /// Where the child finds etcd.
-const ENDPOINT: &str = "MILLION_TEST_ETCD";
+const ENDPOINT: &str = "MILLION_TEST_ENDPOINT";
 
 /// The other half of the test below: a process that holds a registration until its input ends.
 #[test]

@@ -11,7 +11,7 @@ use crate::scenarios::Scenario;
 /// Measures million beside raw tokio channels, kanal, actix, ractor, kameo, xtra and coerce, in one run.
 ///
 /// Prints a table of medians and one of ratios, in which more than 1 always means that million is better. Each sample is a process of
-/// its own; rounds are interleaved and rotated; progress goes to stderr. Messages are three words wide, all that use several threads
+/// its own; rounds are interleaved and rotated; progress goes to stderr. Messages are two or three words wide, all that use several threads
 /// have two workers, and everything runs on the library's own threads.
 #[derive(Debug, Parser)]
 #[command(name = "million-peers", after_long_help = NOTES)]
