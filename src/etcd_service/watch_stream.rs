@@ -273,6 +273,10 @@ impl StreamTask {
             Answer::Cancel(id) => open.out.push_back(cancel(id)),
             Answer::Reopen(reason) => return Err(self.error(&reason)),
         }
+        if !self.roster.awaits_answer() {
+            // It has answered all that was asked, within the patience that there was.
+            self.patience = PATIENCE;
+        }
         Ok(())
     }
 
@@ -306,8 +310,6 @@ impl StreamTask {
                 return Err(self.error(&format!("silent for {silence:?} although asked")));
             }
         } else if open.heard + PROBE_AFTER <= now {
-            // It has made all watches and has nothing to tell, so it is not busy.
-            self.patience = PATIENCE;
             self.probe(open);
         }
         Ok(None)

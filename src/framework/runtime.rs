@@ -122,7 +122,7 @@ impl Million {
         }
         let left = end.saturating_duration_since(services.now());
         self.wait_until_empty(left).await;
-        services.kill_all();
+        let overdue = services.kill_all();
         self.wait_until_empty(KILL_GRACE).await;
         let stuck = services.names();
         for name in &stuck {
@@ -153,6 +153,8 @@ impl Million {
         for reason in alive.iter().filter_map(|service| service.exit().reason()) {
             match reason {
                 ExitReason::Stopped => report.stopped += 1,
+                // Of those that a service kills as it stops nothing was lost that it wanted.
+                ExitReason::Killed if report.killed == overdue => report.stopped += 1,
                 ExitReason::Killed => report.killed += 1,
                 _ => report.failed += 1,
             }
@@ -317,9 +319,9 @@ impl std::fmt::Debug for Million {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Services that ended in order.
+    /// Services that ended in order, or were killed by another while the shutdown lasted.
     pub stopped: usize,
-    /// Services that were killed: by the shutdown at its deadline, or by somebody else while it lasted.
+    /// Services that the shutdown killed at its deadline.
     pub killed: usize,
     /// Services that ended in another way while the shutdown lasted: a panic, a supervisor that gave up, a link. How, says
     /// [`Handle::exit_reason`](super::Handle::exit_reason) of each.
