@@ -38,7 +38,8 @@ async fn occupy(pool: &ServicePool<Recorder>, index: usize, gate: &Arc<Semaphore
     let member = &pool.members()[index];
     let gate = gate.clone();
     member.send(Pass { number: 0, gate }).await.unwrap();
-    while member.queued() > 0 {
+    // It counts as in flight from the end of the turn in which it began to wait.
+    while member.queued() > 0 || member.stats().in_flight == 0 {
         tokio::task::yield_now().await;
     }
 }
