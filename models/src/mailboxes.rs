@@ -54,7 +54,8 @@ impl Service {
             handled.extend(unsafe { self.mailbox.take_first() });
             // SAFETY: as above.
             while let Some(message) = unsafe { self.mailbox.start_next() } {
-                handled.push(message);
+                // SAFETY: it was handed over.
+                handled.push(unsafe { message.read() });
             }
         });
         // SAFETY: as above.

@@ -123,6 +123,8 @@ impl Small {
         }
         // SAFETY: the caller has the service.
         while let Some(message) = unsafe { self.mailbox.start_next() } {
+            // SAFETY: it was handed over.
+            let message = unsafe { message.read() };
             *self.state.lend("small") += 1;
             if message == 0 {
                 self.handled.fetch_add(1, Ordering::AcqRel);

@@ -62,6 +62,12 @@ pub(crate) fn content_of(header: NonNull<Header>) -> *mut u8 {
     header.as_ptr().cast::<u8>().wrapping_add(OFFSET)
 }
 
+/// The size of the blocks, among [`SIZES`], in which so much is kept. Known to the compiler where `needed` is.
+#[inline(always)]
+fn class_of(needed: usize) -> Option<usize> {
+    SIZES.iter().position(|size| *size >= needed)
+}
+
 fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, ALIGN)
         .expect("a handler's future is smaller than the address space")
@@ -105,11 +111,18 @@ impl Blocks {
     }
 
     /// A block with one reference, no content and no owner.
+    #[inline(always)]
     pub(crate) fn take(&mut self, needed: usize) -> NonNull<Header> {
-        let class = SIZES.iter().position(|size| *size >= needed);
+        let class = class_of(needed);
         if let Some(header) = class.and_then(|class| self.free[class].pop()) {
             return header;
         }
+        Self::allocate(class, needed)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate(class: Option<usize>, needed: usize) -> NonNull<Header> {
         let size = class.map_or(needed, |class| SIZES[class]);
         // SAFETY: the layout is not empty: it holds a header at least.
         let block = unsafe { std::alloc::alloc(layout(size)) }.cast::<Header>();
@@ -129,6 +142,21 @@ impl Blocks {
             });
         }
         header
+    }
+
+    /// Takes a block back for later use if there is room for it.
+    ///
+    /// # Safety
+    ///
+    /// The block came from [`Blocks::take`] with the same `needed`. The caller owns the only reference that there ever was, does not use
+    /// it again, has attached no owner, and has dropped the future.
+    #[inline(always)]
+    pub(crate) unsafe fn give_unshared(&mut self, header: NonNull<Header>, needed: usize) {
+        match class_of(needed) {
+            Some(class) if self.free[class].len() < KEPT => self.free[class].push(header),
+            // SAFETY: the caller's reference, given up once.
+            _ => unsafe { release(header) },
+        }
     }
 
     /// Takes a block back for later use if nothing else points to it and there is room for it.

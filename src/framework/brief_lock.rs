@@ -52,14 +52,21 @@ impl<T> BriefLock<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> BriefGuard<'_, T> {
-        if self.take() {
-            return BriefGuard { lock: self };
+        if !self.take() {
+            self.wait();
         }
-        self.wait();
         BriefGuard { lock: self }
     }
 
+    /// An exchange without a comparison is the sooner done. It leaves a lock that was taken so.
+    #[cfg(not(million_loom))]
     #[inline]
+    fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::Acquire)
+    }
+
+    /// The same, of which fewer values are seen: in a model a thread may take what it has stored itself for the newest for ever.
+    #[cfg(million_loom)]
     fn take(&self) -> bool {
         self.taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)

@@ -257,10 +257,14 @@ impl<S: Service> Cx<S> {
 
     /// [`Cx::follow`] for those who hold the service in another way too.
     pub(crate) fn follow_up(&self, woken: Option<Arc<Self>>) {
-        match (woken, &self.alone) {
-            (None, _) => {}
-            (Some(service), None) => self.services.schedule(service),
-            (Some(service), Some(pool)) => pool.schedule(service),
+        let Some(service) = woken else {
+            return;
+        };
+        if let Err(service) = Pool::schedule_here(self.pool_address(), service) {
+            match &self.alone {
+                None => self.services.schedule(service),
+                Some(pool) => pool.schedule(service),
+            }
         }
     }
 

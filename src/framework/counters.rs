@@ -82,19 +82,21 @@ impl Counters {
 
     /// So many polls in a row took so many ticks, none of them waiting. If that is long, it is put down to one of them.
     pub(crate) fn polled(&self, what: &'static What, ticks: u64, polls: u32) {
-        let longest = if ticks > SHORT {
+        let sharing = if ticks > SHORT {
             self.probation.store(RELAPSED, Ordering::Relaxed);
-            ticks
+            1
         } else {
             let probation = self.probation.load(Ordering::Relaxed);
             if probation > 0 {
                 self.probation
                     .store(probation.saturating_sub(polls), Ordering::Relaxed);
             }
-            ticks / u64::from(polls.max(1))
+            u64::from(polls.max(1))
         };
-        if longest > self.longest_poll.load(Ordering::Relaxed) {
-            self.longest_poll.store(longest, Ordering::Relaxed);
+        // Multiplied, because a division takes as long as all the rest, and is needed for a new longest poll only.
+        let longest = self.longest_poll.load(Ordering::Relaxed);
+        if ticks >= longest.saturating_add(1).saturating_mul(sharing) {
+            self.longest_poll.store(ticks / sharing, Ordering::Relaxed);
             self.longest_what.set(Some(what));
         }
     }

@@ -55,10 +55,13 @@ pub(crate) enum Answered<R> {
 }
 
 thread_local! {
+    /// Direct calls that may still be made in a row on this thread. 0 outside of polls. It has no destructor, so that setting it, which
+    /// is done twice a turn, costs one store.
+    static LEFT: Cell<u32> = const { Cell::new(0) };
+
     static HERE: Here = const {
         Here {
             pool: Cell::new(ptr::null()),
-            left: Cell::new(0),
             doing: RefCell::new(None),
             tools: RefCell::new(Vec::new()),
         }
@@ -69,8 +72,6 @@ thread_local! {
 struct Here {
     /// The pool whose worker it is.
     pool: Cell<*const Pool>,
-    /// Direct calls that may still be made in a row. 0 outside of polls.
-    left: Cell<u32>,
     doing: RefCell<Option<Arc<Doing>>>,
     /// One set for each depth that is not in use.
     #[allow(
@@ -108,11 +109,11 @@ pub(crate) fn end_work() {
 
 /// Handlers are polled on this thread from now on, until [`end_polls`].
 pub(crate) fn begin_polls() {
-    HERE.with(|here| here.left.set(CALLS_A_RUN));
+    LEFT.set(CALLS_A_RUN);
 }
 
 pub(crate) fn end_polls() {
-    HERE.with(|here| here.left.set(0));
+    LEFT.set(0);
 }
 
 /// Tools for a direct call, given back when this is dropped.
@@ -122,12 +123,12 @@ impl Permit {
     /// None where there is no handler of the same pool, in one too deep in direct calls, and in one that has called too often in a row.
     fn get(pool: *const Pool) -> Option<Self> {
         HERE.with(|here| {
-            let left = here.left.get();
+            let left = LEFT.get();
             if left == 0 || pool.is_null() || !ptr::eq(here.pool.get(), pool) {
                 return None;
             }
             let tools = here.tools.borrow_mut().pop()?;
-            here.left.set(left - 1);
+            LEFT.set(left - 1);
             Some(Self(Some(tools)))
         })
     }

@@ -1,14 +1,14 @@
 //! Envelopes: a message on its way, of erased type, without allocation.
 //!
 //! An envelope is a pointer to a table of functions and five words that hold the message and, for a call, the sender of the
-//! reply. What is larger is boxed. It is moved by value, from the sender's stack through the mailbox to the worker,
-//! which opens it: the handler's future is built in a frame.
+//! reply. What is larger is boxed. It is moved by value from the sender's stack into the mailbox, and opened there by the worker: the
+//! handler's future is built in a frame and polled for the first time.
 #![allow(unsafe_code, reason = "messages of erased type travel inline")]
 
 use std::any::type_name;
 use std::future::ready;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
@@ -18,7 +18,7 @@ use super::block::Blocks;
 use super::context::Cx;
 use super::doing::What;
 use super::error::CallError;
-use super::frame::{Finish, Frame, Panic};
+use super::frame::{Begun, Finish, Frame};
 use super::message::Message;
 use super::service::{Handler, Service};
 use super::spans::{Sender, Traced};
@@ -29,17 +29,14 @@ const WORDS: usize = 5;
 /// What the handler or its panic is told to.
 pub(crate) type ReplySender<R> = oneshot::Sender<Result<R, CallError>>;
 
-/// A handler's future in its frame, or what the handler panicked with before there was one.
-pub(crate) type Opened = Result<Frame, Panic>;
-
 /// Something that can be put into an envelope for `S`: a message and what to do with its reply.
 pub(crate) trait Letter<S: Service>: Send + 'static {
     /// The type of the message, for those who watch.
     fn message() -> &'static str;
 
-    /// Calls the handler and moves its future into a frame. An error is what the call panicked with: a panic of foreign code goes no
-    /// further, whether that is the handler, a destructor or a logger.
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened;
+    /// Calls the handler, moves its future into a frame and polls it for the first time. A panic of foreign code goes no further than
+    /// what comes of it, whether that is the handler, a destructor or a logger.
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun;
 }
 
 pub(crate) struct Envelope<S: Service> {
@@ -50,7 +47,7 @@ pub(crate) struct Envelope<S: Service> {
 
 struct Table<S: Service> {
     what: What,
-    open: unsafe fn(*mut u8, &'static Cx<S>, &mut Blocks) -> Opened,
+    begin: unsafe fn(*const u8, &'static Cx<S>, &mut Blocks) -> Begun,
     drop: unsafe fn(*mut u8),
 }
 
@@ -91,11 +88,23 @@ impl<S: Service> Envelope<S> {
         &self.table.what
     }
 
-    pub(crate) fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
-        let mut this = ManuallyDrop::new(self);
-        let letter = this.letter.as_mut_ptr().cast::<u8>();
-        // SAFETY: the table is that of the letter, which is handed over: the envelope is not dropped.
-        unsafe { (this.table.open)(letter, cx, blocks) }
+    /// Opens an envelope where it lies, which spares moving it.
+    ///
+    /// # Safety
+    ///
+    /// It is handed over: nobody uses or drops it again, and it stays where it is until the letter has been read, before the handler is
+    /// called.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(
+        this: *const Self,
+        cx: &'static Cx<S>,
+        blocks: &mut Blocks,
+    ) -> Begun {
+        // SAFETY: the caller's promise; the table is that of the letter.
+        unsafe {
+            let letter = (&raw const (*this).letter).cast::<u8>();
+            ((*this).table.begin)(letter, cx, blocks)
+        }
     }
 }
 
@@ -118,7 +127,7 @@ impl<S: Service, L: Letter<S>> Inline<S, L> {
             message: L::message,
         },
         // SAFETY: the caller hands over a letter of type `L`.
-        open: |letter, cx, blocks| unsafe { letter.cast::<L>().read() }.open(cx, blocks),
+        begin: |letter, cx, blocks| unsafe { letter.cast::<L>().read() }.begin(cx, blocks),
         // SAFETY: the caller hands over a letter of type `L`.
         drop: |letter| unsafe { ptr::drop_in_place(letter.cast::<L>()) },
     };
@@ -133,7 +142,7 @@ impl<S: Service, L: Letter<S>> Boxed<S, L> {
             message: L::message,
         },
         // SAFETY: the caller hands over a boxed letter of type `L`.
-        open: |letter, cx, blocks| (*unsafe { letter.cast::<Box<L>>().read() }).open(cx, blocks),
+        begin: |letter, cx, blocks| (*unsafe { letter.cast::<Box<L>>().read() }).begin(cx, blocks),
         // SAFETY: the caller hands over a boxed letter of type `L`.
         drop: |letter| unsafe { ptr::drop_in_place(letter.cast::<Box<L>>()) },
     };
@@ -147,7 +156,7 @@ impl<S: Handler<M>, M: Message> Letter<S> for Tell<M> {
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun {
         let Self(message) = self;
         let stale = catch_unwind(AssertUnwindSafe(|| message.is_stale()));
         if matches!(stale, Ok(false)) {
@@ -175,7 +184,7 @@ impl<S: Handler<M>, M: Message> Letter<S> for Ask<M> {
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun {
         answer(|| S::handle(cx, self.message), self.reply, blocks)
     }
 }
@@ -209,23 +218,23 @@ impl<R: Send + 'static> Replied<R> for ReplySender<R> {
     }
 }
 
-/// Makes the future of a handler and moves it into a frame, together with whom to tell how it ended.
-pub(crate) fn answer<F, T>(make: impl FnOnce() -> F, told: T, blocks: &mut Blocks) -> Opened
+/// Makes the future of a handler and begins it in a frame, together with whom to tell how it ended.
+pub(crate) fn answer<F, T>(make: impl FnOnce() -> F, told: T, blocks: &mut Blocks) -> Begun
 where
     F: Future + Send + 'static,
     T: Replied<F::Output>,
 {
     match catch_unwind(AssertUnwindSafe(make)) {
-        Ok(handler) => Ok(Frame::new(
+        Ok(handler) => Frame::begin(
             blocks,
             Answer {
                 handler,
                 told: Some(told),
             },
-        )),
+        ),
         Err(panic) => {
             told.panicked();
-            Err(panic)
+            Begun::Ended(Err(panic))
         }
     }
 }

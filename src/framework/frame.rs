@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A worker takes a block from its [`Blocks`], builds the handler's future in it and polls it once with a waker that
-//! does nothing. Most handlers finish at once, and the block serves the next message: no allocation. One that waits is attached
-//! to its service and polled again with a real waker, which is a counted pointer to the same block.
+//! does nothing. Most handlers finish at once, and the block serves the next message: no allocation, and all in one piece of code of
+//! which the compiler knows the types ([`Frame::begin`]). One that waits is attached to its service and polled again with a real waker,
+//! which is a counted pointer to the same block.
 //!
 //! Promises:
 //!
@@ -39,6 +40,12 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// How a future ended: with nothing to say, or with what it panicked with.
 pub(crate) type Finish = Result<(), Panic>;
+
+/// What came of the first poll of a future.
+pub(crate) enum Begun {
+    Ended(Finish),
+    Waits(Frame),
+}
 
 /// Hears that a frame of its own can go on.
 pub(crate) trait Owner: Send + Sync {
@@ -98,6 +105,50 @@ impl Frame {
         }
     }
 
+    /// Moves `future` into a block and polls it with a waker that does nothing. If it waits, [`Frame::attach`] it and [`Frame::poll`]
+    /// it.
+    #[inline(always)]
+    pub(crate) fn begin<F>(blocks: &mut Blocks, future: F) -> Begun
+    where
+        F: Future<Output = Finish> + Send + 'static,
+    {
+        if align_of::<F>() <= ALIGN {
+            Self::begin_placed(blocks, future)
+        } else {
+            Self::begin_placed(blocks, Box::pin(future))
+        }
+    }
+
+    #[inline(always)]
+    fn begin_placed<F>(blocks: &mut Blocks, future: F) -> Begun
+    where
+        F: Future<Output = Finish> + Send + 'static,
+    {
+        let frame = Self::place(blocks, future);
+        let header = frame.header;
+        let future = content_of(header).cast::<F>();
+        // SAFETY: the block holds an `F`, which does not move until it is dropped. Only the frame reaches it.
+        let pinned = unsafe { Pin::new_unchecked(&mut *future) };
+        let Poll::Ready(finish) = pinned.poll(&mut Context::from_waker(Waker::noop())) else {
+            return Begun::Waits(frame);
+        };
+        // No waker was ever made, so nobody is to be told, and the block is as `Blocks::take` gave it but for its content.
+        frame.header().content.with_mut(|content| {
+            // SAFETY: only the `Frame` touches the content, and it is ours.
+            unsafe { *content = None }
+        });
+        mem::forget(frame);
+        let dropped = if mem::needs_drop::<F>() {
+            // SAFETY: the future is still there, and is not touched again.
+            catch_unwind(AssertUnwindSafe(|| unsafe { ptr::drop_in_place(future) }))
+        } else {
+            Ok(())
+        };
+        // SAFETY: the `Frame` is forgotten, so its reference is ours to give; there was never another.
+        unsafe { blocks.give_unshared(header, OFFSET + size_of::<F>()) };
+        Begun::Ended(finish.and(dropped))
+    }
+
     /// As [`Frame::new`], for a future whose content is wanted after it has ended.
     ///
     /// Panics if its alignment is larger than that of blocks.
@@ -126,6 +177,7 @@ impl Frame {
         f(unsafe { Pin::new_unchecked(&mut *inside.0) })
     }
 
+    #[inline(always)]
     fn place<F>(blocks: &mut Blocks, future: F) -> Self
     where
         F: Future<Output = Finish> + Send + 'static,

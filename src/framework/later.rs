@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::block::Blocks;
 use super::context::Cx;
-use super::envelope::{Letter, Nobody, Opened, Tell, answer};
+use super::envelope::{Letter, Nobody, Tell, answer};
+use super::frame::Begun;
 use super::mailbox::Ending;
 use super::message::Message;
 use super::missed_tick::{MissedTick, Rhythm};
@@ -204,7 +205,7 @@ impl<S: Handler<M>, M: Message + Clone + Sync> Letter<S> for Copy<S, M> {
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun {
         // It takes `self` along, and with it perhaps the last of a cancelled message: that is dropped where a panic is caught.
         let make = move || {
             let Self { every } = self;

@@ -36,10 +36,12 @@ mod look;
 mod terms;
 
 use std::collections::VecDeque;
+use std::mem;
+use std::ptr;
 use std::task::Waker;
 
 use super::sync::{
-    BriefLock, UnsafeCell,
+    BriefGuard, BriefLock, UnsafeCell,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
@@ -91,7 +93,7 @@ impl<E, R, T> Mailbox<E, R, T> {
         if inner.ending != Ending::No {
             return Err(Refused::Closed);
         }
-        if inner.someone_waits() || !inner.has_room(&self.unstarted) {
+        if !inner.takes(&self.unstarted) {
             return Err(Refused::Full);
         }
         Ok(self.put(&mut inner, make))
@@ -202,14 +204,18 @@ impl<E, R, T> Mailbox<E, R, T> {
         self.with_hand(|hand| hand.first.take())
     }
 
-    /// The next message to start. Its room is free from now on, and is given away by the next [`Mailbox::exchange`].
+    /// The next message to start, where it lies: it is the caller's to take out, before the next [`Mailbox::exchange`]. Its room is free
+    /// from now on, and is given away by that.
     ///
     /// # Safety
     ///
     /// The caller has the service.
-    pub(crate) unsafe fn start_next(&self) -> Option<E> {
+    #[inline(always)]
+    pub(crate) unsafe fn start_next(&self) -> Option<*const E> {
         self.with_hand(|hand| {
-            let message = hand.messages.pop_front()?;
+            let message = ptr::from_ref(hand.messages.front()?);
+            // It stays in the buffer, to which nobody adds but whoever has the service, in `exchange`.
+            mem::forget(hand.messages.pop_front());
             if hand.messages.len().is_multiple_of(NEWS_EVERY) {
                 self.unstarted
                     .store(short(hand.messages.len()), Ordering::Relaxed);
@@ -234,8 +240,32 @@ impl<E, R, T> Mailbox<E, R, T> {
         resumed: &mut Vec<R>,
     ) -> Next {
         debug_assert!(resumed.is_empty(), "resumed handlers are polled at once");
+        let mut inner = self.inner.lock();
+        if inner.has_nothing() && self.with_hand(|hand| hand.is_empty()) {
+            self.with_hand(|hand| {
+                inner.keep_buffers(hand);
+                inner.hand_capacity = short(hand.messages.capacity());
+                inner.unstarted_bound = 0;
+                self.unstarted.store(0, Ordering::Relaxed);
+                inner.rests = true;
+                hand.service = service.take();
+            });
+            return Next::Rests;
+        }
+        self.exchange_all(inner, readiness, service, resumed)
+    }
+
+    /// [`Mailbox::exchange`] where there is something to exchange.
+    #[inline(never)]
+    fn exchange_all(
+        &self,
+        inner: BriefGuard<'_, Inner<E, R>>,
+        readiness: Readiness,
+        service: &mut Option<T>,
+        resumed: &mut Vec<R>,
+    ) -> Next {
         let (next, woken) = {
-            let mut inner = self.inner.lock();
+            let mut inner = inner;
             self.with_hand(|hand| {
                 self.unstarted
                     .store(short(hand.messages.len()), Ordering::Relaxed);
@@ -292,7 +322,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             inner.over = true;
             self.unstarted.store(0, Ordering::Relaxed);
             let left = self.with_hand(|hand| {
-                let mut messages = std::mem::take(&mut hand.messages);
+                let mut messages = mem::take(&mut hand.messages);
                 messages.append(&mut inner.queue);
                 inner.queue = VecDeque::new();
                 let mut resumed = inner.resumed.take().map_or_else(Vec::new, |woken| *woken);

@@ -7,8 +7,9 @@ use std::sync::Weak;
 use super::any_handle::AnyHandle;
 use super::block::Blocks;
 use super::context::Cx;
-use super::envelope::{Letter, Nobody, Opened, answer};
+use super::envelope::{Letter, Nobody, answer};
 use super::exit::ExitReason;
+use super::frame::Begun;
 use super::mailbox::Ending;
 use super::managed::Managed;
 use super::message::Message;
@@ -197,7 +198,7 @@ where
         type_name::<M>()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun {
         let Self { reason, message } = self;
         answer(|| S::handle(cx, message(reason)), Nobody, blocks)
     }

@@ -2,16 +2,17 @@
 
 use std::task::Poll;
 
+use super::block::Blocks;
 use super::call_cycle;
+use super::context::Cx;
 use super::direct;
 use super::doing::{self, What};
-use super::envelope::Opened;
-use super::frame::{Frame, FrameRef};
+use super::frame::{Begun, Finish, Frame, FrameRef};
 use super::in_flight::Waiting;
 use super::service::Service;
 use super::state::Running;
 use super::ticks::ABOUT_100_US;
-use super::turn::{End, Turn};
+use super::turn::{End, Phase, Turn};
 
 /// How many polls of one kind in a row are measured with one look at the clock, which takes as long as a small handler.
 const POLLS_A_RUN: u32 = 8;
@@ -20,23 +21,34 @@ const POLLS_A_RUN: u32 = 8;
 const LONG_RUN: u64 = ABOUT_100_US / 12;
 
 impl<S: Service> Turn<'_, S> {
-    /// The first poll of a frame. If it waits, it joins the others that do, and is polled again with a real waker.
-    pub(crate) fn drive(&mut self, frame: Opened, what: &'static What) -> Result<(), End> {
-        let mut frame = match frame {
-            Ok(frame) => frame,
-            Err(panic) => return self.finished(Err(panic), what),
-        };
+    /// The first poll of a handler, which `begin` makes. If it waits, it joins the others that do, and is polled again with a real
+    /// waker.
+    #[inline(always)]
+    pub(crate) fn drive(
+        &mut self,
+        what: &'static What,
+        begin: impl FnOnce(&'static Cx<S>, &mut Blocks) -> Begun,
+    ) -> Result<(), End> {
         self.begin_poll(what);
-        let polled = frame.poll_unattached();
+        let begun = begin(self.lasting(), &mut self.tools.blocks);
         self.end_poll();
-        if let Poll::Ready(finish) = polled {
-            let dropped = frame.recycle(&mut self.tools.blocks);
-            return self.finished(finish.and(dropped), what);
+        match begun {
+            Begun::Ended(finish) => self.finished(finish, what),
+            Begun::Waits(frame) => self.wait(frame, what),
         }
-        self.wait(frame, what)
+    }
+
+    #[inline(always)]
+    pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
+        self.forget_waits();
+        if finish.is_ok() && self.runner.phase == Phase::Running {
+            return Ok(());
+        }
+        self.finished_in_phase(finish, what)
     }
 
     /// A handler that was polled without a waker joins the others that wait, and is polled with one.
+    #[inline(never)]
     pub(crate) fn wait(&mut self, mut frame: Frame, what: &'static What) -> Result<(), End> {
         let owner = self.cx.shared();
         let spares = &mut self.tools.spares;
@@ -48,6 +60,16 @@ impl<S: Service> Turn<'_, S> {
         frame.attach(owner, slot);
         handlers.join(frame, what, self.tools.stamp);
         self.poll(slot)
+    }
+
+    /// Polls those handlers that were woken. Returns how many.
+    #[inline(never)]
+    pub(crate) fn resume_all(&mut self) -> Result<usize, End> {
+        let mut resumed = std::mem::take(&mut self.tools.resumed);
+        let count = resumed.len();
+        let ended = resumed.drain(..).try_for_each(|frame| self.resume(&frame));
+        self.tools.resumed = resumed;
+        ended.map(|()| count)
     }
 
     pub(crate) fn resume(&mut self, frame: &FrameRef) -> Result<(), End> {
@@ -86,11 +108,15 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// A poll begins: of the run of polls that is under way, if it is of the same kind.
+    #[inline(always)]
     pub(crate) fn begin_poll(&mut self, what: &'static What) {
-        let run = &mut self.tools.run;
-        if run.polls > 0 && std::ptr::eq(run.what, what) {
-            return;
+        let run = &self.tools.run;
+        if run.polls == 0 || !std::ptr::eq(run.what, what) {
+            self.begin_run(what);
         }
+    }
+
+    fn begin_run(&mut self, what: &'static What) {
         self.end_run();
         self.tools.run.what = what;
         self.tools.doing.begin(doing::Poll {
@@ -103,6 +129,7 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn end_poll(&mut self) {
         if self.cx.options.max_in_flight == 1 {
             self.runner.waits |= Running::has_noted_wait();
@@ -114,11 +141,15 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// One look at the clock a run: where one ends the next begins.
+    #[inline(always)]
     pub(crate) fn end_run(&mut self) {
         let polls = std::mem::take(&mut self.tools.run.polls);
-        if polls == 0 {
-            return;
+        if polls > 0 {
+            self.measure_run(polls);
         }
+    }
+
+    fn measure_run(&mut self, polls: u32) {
         let now = self.tools.ticks();
         let took = now.saturating_sub(self.tools.stamp);
         self.tools.stamp = now;
@@ -131,6 +162,7 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// The only handler of a service that has just one is over.
+    #[inline(always)]
     pub(crate) fn forget_waits(&mut self) {
         if std::mem::take(&mut self.runner.waits) {
             call_cycle::handler_ended(self.cx.running());

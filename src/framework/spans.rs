@@ -25,8 +25,8 @@ use tracing::{Instrument, Level, Span, dispatcher, span, span_enabled};
 
 use super::block::Blocks;
 use super::context::Cx;
-use super::envelope::{Letter, Opened};
-use super::frame::{Finish, Frame};
+use super::envelope::Letter;
+use super::frame::{Begun, Finish, Frame};
 use super::service::Service;
 
 /// The span in which a message was sent, if there is one.
@@ -78,17 +78,20 @@ impl<S: Service, L: Letter<S>> Letter<S> for Traced<L> {
         L::message()
     }
 
-    fn open(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Opened {
+    fn begin(self, cx: &'static Cx<S>, blocks: &mut Blocks) -> Begun {
         let Self { letter, sender } = self;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
+        let begun = catch_unwind(AssertUnwindSafe(|| {
             let span = sender.span(cx, L::message());
-            let opened = span.in_scope(|| letter.open(cx, blocks));
-            opened.map(|frame| {
-                let inside = AssertUnwindSafe(Inside(frame).instrument(span)).catch_unwind();
-                Frame::new(blocks, inside.map(|finish| finish.unwrap_or_else(Err)))
-            })
+            match span.in_scope(|| letter.begin(cx, blocks)) {
+                Begun::Waits(frame) => {
+                    let inside = AssertUnwindSafe(Inside(frame).instrument(span)).catch_unwind();
+                    let inside = inside.map(|finish| finish.unwrap_or_else(Err));
+                    Begun::Waits(Frame::new(blocks, inside))
+                }
+                ended => ended,
+            }
         }));
-        opened.unwrap_or_else(Err)
+        begun.unwrap_or_else(|panic| Begun::Ended(Err(panic)))
     }
 }
 

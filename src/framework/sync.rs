@@ -6,7 +6,7 @@
 
 #[cfg(not(million_loom))]
 mod real {
-    pub(crate) use super::super::brief_lock::BriefLock;
+    pub(crate) use super::super::brief_lock::{BriefGuard, BriefLock};
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic;
     pub(crate) use std::thread_local;
@@ -78,6 +78,7 @@ mod real {
 
     /// What is locked briefly is locked all the same. (The real one has a model of its own.)
     pub(crate) type BriefLock<T> = Mutex<T>;
+    pub(crate) type BriefGuard<'a, T> = MutexGuard<'a, T>;
 
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;

@@ -21,7 +21,7 @@ use super::doing::What;
 use super::envelope::{self, Envelope};
 use super::error::{StartError, panic_text};
 use super::exit::ExitReason;
-use super::frame::{Finish, FrameRef};
+use super::frame::Finish;
 use super::in_flight::InFlight;
 use super::life::{Done, Life, Started};
 use super::mailbox::{Ending, Next, Readiness};
@@ -140,19 +140,18 @@ impl<S: Service> Turn<'_, S> {
                     last = service.take();
                     return handled;
                 }
-                let mut resumed = std::mem::take(&mut turn.tools.resumed);
                 let readiness = turn.readiness();
+                let resumed = &mut turn.tools.resumed;
                 // SAFETY: as above; after a rest nothing is touched but this stack and the tools.
                 let mailbox = &turn.cx.mailbox;
-                let next = mailbox.exchange(readiness, &mut service, &mut resumed);
+                let next = mailbox.exchange(readiness, &mut service, resumed);
                 if next != Next::Rests {
-                    mailbox.put_back(&mut resumed);
+                    mailbox.put_back(resumed);
                 }
                 if next == (Next::Goes { inspect: true }) {
                     // Nobody is woken: the next turn hears of it.
                     let _ = mailbox.ask_to_inspect();
                 }
-                turn.tools.resumed = resumed;
                 handled
             })
         };
@@ -167,11 +166,8 @@ impl<S: Service> Turn<'_, S> {
     /// with that.
     fn take(&mut self, service: &mut Option<Arc<Cx<S>>>) -> Option<Arc<Cx<S>>> {
         let mut handled = 0;
-        let mut resumed = std::mem::take(&mut self.tools.resumed);
-        let worked = self.work(service, &mut resumed, &mut handled);
-        resumed.clear();
-        self.tools.resumed = resumed;
-        if let Err(end) = worked {
+        if let Err(end) = self.work(service, &mut handled) {
+            self.tools.resumed.clear();
             self.cx.counters.handled(handled);
             if let Err(end) = self.survive(end) {
                 self.end(end);
@@ -181,12 +177,7 @@ impl<S: Service> Turn<'_, S> {
         None
     }
 
-    fn work(
-        &mut self,
-        service: &mut Option<Arc<Cx<S>>>,
-        resumed: &mut Vec<FrameRef>,
-        handled: &mut u64,
-    ) -> Result<(), End> {
+    fn work(&mut self, service: &mut Option<Arc<Cx<S>>>, handled: &mut u64) -> Result<(), End> {
         if self.cx.mailbox.is_killed() {
             return Err(End(ExitReason::Killed));
         }
@@ -207,18 +198,28 @@ impl<S: Service> Turn<'_, S> {
                 };
                 left -= 1;
                 *handled += 1;
-                self.open(message)?;
+                // SAFETY: the mailbox has handed it over, and is not asked for more until it has been opened.
+                unsafe { self.open(message)? };
             }
             self.publish(std::mem::take(handled));
             let readiness = self.readiness();
             // SAFETY: as above. A service that rests is not touched any more.
-            match unsafe { self.cx.mailbox.exchange(readiness, service, resumed) } {
+            let next = unsafe {
+                let mailbox = &self.cx.mailbox;
+                mailbox.exchange(readiness, service, &mut self.tools.resumed)
+            };
+            // Asked alone, because it is so most of the time and a jump through a table is dear.
+            if next == Next::Rests {
+                return Ok(());
+            }
+            match next {
                 Next::Rests => return Ok(()),
                 Next::Killed => return Err(End(ExitReason::Killed)),
                 Next::Drained => self.stop()?,
                 Next::Goes { inspect } => {
                     if inspect {
                         let patrol = self.cx.services.patrol();
+                        let resumed = &mut self.tools.resumed;
                         for handler in self.runner.inspect(patrol, resumed) {
                             handler.report(self.cx.id);
                         }
@@ -226,10 +227,9 @@ impl<S: Service> Turn<'_, S> {
                     }
                 }
             }
-            left = left.saturating_sub(resumed.len());
-            resumed
-                .drain(..)
-                .try_for_each(|frame| self.resume(&frame))?;
+            if !self.tools.resumed.is_empty() {
+                left = left.saturating_sub(self.resume_all()?);
+            }
             if left == 0 {
                 return Ok(());
             }
@@ -244,13 +244,18 @@ impl<S: Service> Turn<'_, S> {
     }
 
     /// Tells those who look from outside what was done since the last time.
+    #[inline(always)]
     pub(crate) fn publish(&mut self, handled: u64) {
         self.end_run();
         self.cx.counters.handled(handled);
-        let handlers = self.runner.in_flight.as_deref();
-        if handlers.is_none() && !self.runner.waited {
-            return;
+        if self.runner.in_flight.is_some() || self.runner.waited {
+            self.publish_in_flight();
         }
+    }
+
+    #[inline(never)]
+    fn publish_in_flight(&mut self) {
+        let handlers = self.runner.in_flight.as_deref();
         self.runner.waited = handlers.is_some();
         self.cx.counters.in_flight(handlers);
         if handlers.is_some() && !self.runner.listed {
@@ -273,9 +278,9 @@ impl<S: Service> Turn<'_, S> {
 
     pub(crate) fn start(&mut self) -> Result<(), End> {
         self.runner.phase = Phase::Starting;
-        let cx = self.lasting();
-        let frame = envelope::answer(|| S::on_start(cx), Started, &mut self.tools.blocks);
-        self.drive(frame, Life::<S>::START)
+        self.drive(Life::<S>::START, |cx, blocks| {
+            envelope::answer(|| S::on_start(cx), Started, blocks)
+        })
     }
 
     fn stop(&mut self) -> Result<(), End> {
@@ -287,16 +292,22 @@ impl<S: Service> Turn<'_, S> {
     }
 
     pub(crate) fn begin_on_stop(&mut self) -> Result<(), End> {
-        let cx = self.lasting();
-        let frame = envelope::answer(|| S::on_stop(cx), Done, &mut self.tools.blocks);
-        self.drive(frame, Life::<S>::STOP)
+        self.drive(Life::<S>::STOP, |cx, blocks| {
+            envelope::answer(|| S::on_stop(cx), Done, blocks)
+        })
     }
 
-    fn open(&mut self, message: Envelope<S>) -> Result<(), End> {
-        let what = message.what();
-        let cx = self.lasting();
-        let frame = message.open(cx, &mut self.tools.blocks);
-        self.drive(frame, what)
+    /// # Safety
+    ///
+    /// As for [`Envelope::begin`].
+    #[inline(always)]
+    unsafe fn open(&mut self, message: *const Envelope<S>) -> Result<(), End> {
+        // SAFETY: the caller's promise.
+        let what = unsafe { (*message).what() };
+        // SAFETY: as above.
+        self.drive(what, |cx, blocks| unsafe {
+            Envelope::begin(message, cx, blocks)
+        })
     }
 
     /// The context for a handler's future, which wants a reference without end.
@@ -307,8 +318,12 @@ impl<S: Service> Turn<'_, S> {
         unsafe { &*std::ptr::from_ref(self.cx) }
     }
 
-    pub(crate) fn finished(&mut self, finish: Finish, what: &'static What) -> Result<(), End> {
-        self.forget_waits();
+    /// What the end of a handler means, in the phase in which the service is.
+    pub(crate) fn finished_in_phase(
+        &mut self,
+        finish: Finish,
+        what: &'static What,
+    ) -> Result<(), End> {
         let phase = self.runner.phase;
         match (phase, finish) {
             (Phase::Starting, Ok(())) => {

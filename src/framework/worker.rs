@@ -162,7 +162,8 @@ impl Pool {
     /// Queues `task` for a turn.
     pub(crate) fn schedule(&self, task: Arc<dyn Run>) {
         match current::index_in(self) {
-            Some(index) => self.keep(index, task),
+            // SAFETY: this thread has entered the pool as this worker, which one thread does.
+            Some(index) => unsafe { self.keep(&self.workers[index], task) },
             None => self.inject(task),
         }
     }
@@ -182,7 +183,8 @@ impl Pool {
         let mut task = Some(task);
         current::here(address, |pool, index| {
             if let Some(task) = task.take() {
-                pool.keep(index, task);
+                // SAFETY: this thread has entered the pool as this worker, which one thread does.
+                unsafe { pool.keep(&pool.workers[index], task) };
             }
         });
         task.map_or(Ok(()), Err)
@@ -194,19 +196,22 @@ impl Pool {
         let mut tools = Tools::new(Arc::clone(&self.workers[index].doing));
         let mut watch = Watch::new(self.workers.len());
         let mut rested = false;
+        let me = &self.workers[index];
+        // SAFETY: this thread has entered the pool as this worker.
+        let own_task = || unsafe { me.queue.take() };
         loop {
-            let found = self.own_task(index).or_else(|| self.steal_half(index));
+            let found = own_task().or_else(|| self.steal_half(index));
             let task = match found {
                 None if self.closed.load(Ordering::SeqCst) => {
                     // What was queued before the pool was closed is seen by a look after it.
-                    match self.own_task(index) {
+                    match own_task() {
                         None => break,
                         found => found,
                     }
                 }
                 None => {
                     rested = true;
-                    self.rest(index, &mut watch)
+                    self.rest(index, &mut watch, own_task)
                 }
                 found => found,
             };
@@ -219,15 +224,15 @@ impl Pool {
                     }
                     tools.stamp = ticks::now();
                 }
-                self.run(index, task, &mut tools);
+                self.run(me, task, &mut tools);
             }
         }
     }
 
-    fn run(&self, index: usize, task: Arc<dyn Run>, tools: &mut Tools) {
+    #[inline(always)]
+    fn run(&self, me: &Worker, task: Arc<dyn Run>, tools: &mut Tools) {
         let begun = tools.stamp;
         let again = task.run(tools);
-        let me = &self.workers[index];
         let turns = me.turns.load(Ordering::Relaxed);
         me.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
         let took = tools.stamp.saturating_sub(begun);
@@ -239,18 +244,28 @@ impl Pool {
             Ordering::Relaxed,
         );
         if let Some(task) = again {
-            self.keep(index, task);
+            // SAFETY: this thread is the worker.
+            unsafe { self.keep(me, task) };
         }
     }
 
     /// Queues `task` on the worker that this thread is.
-    #[inline]
-    fn keep(&self, index: usize, task: Arc<dyn Run>) {
-        let me = &self.workers[index];
-        // SAFETY: this thread has entered the pool as this worker, which one thread does.
-        let Some(queued) = (unsafe { me.queue.keep(task) }) else {
-            return;
-        };
+    ///
+    /// # Safety
+    ///
+    /// That is `me`.
+    #[inline(always)]
+    unsafe fn keep(&self, me: &Worker, task: Arc<dyn Run>) {
+        // SAFETY: the caller's promise.
+        if let Err(task) = unsafe { me.queue.keep(task) } {
+            self.push(me, task);
+        }
+    }
+
+    /// Queues `task` behind others on the worker that this thread is, and wakes another if that should help.
+    #[inline(never)]
+    fn push(&self, me: &Worker, task: Arc<dyn Run>) {
+        let queued = me.queue.push(task);
         // The second question costs a look at the clock, so it is asked now and then only; the watcher asks it too.
         if me.is_worth_sharing(queued)
             || (queued.is_multiple_of(LOOK_AT_CLOCK) && me.is_held_up(queued))
@@ -287,13 +302,6 @@ impl Pool {
         if let Some(worker) = self.workers.iter().find(|worker| worker.claim()) {
             worker.parker.unpark();
         }
-    }
-
-    /// What the worker that this thread is runs next.
-    #[inline]
-    fn own_task(&self, index: usize) -> Option<Arc<dyn Run>> {
-        // SAFETY: as in `keep`.
-        unsafe { self.workers[index].queue.take() }
     }
 
     fn others(&self, index: usize) -> impl Iterator<Item = usize> + use<> {

@@ -23,6 +23,12 @@ pub(super) struct Hand<E, R, T> {
     pub(super) service: Option<T>,
 }
 
+impl<E, R, T> Hand<E, R, T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.first.is_none()
+    }
+}
+
 pub(super) struct Inner<E, R> {
     pub(super) queue: VecDeque<E>,
     /// Handlers woken while the service is not at rest. Boxed, because most services never have any.
@@ -65,6 +71,16 @@ impl<E, R> Inner<E, R> {
             inspect: false,
             waiting: None,
         }
+    }
+
+    /// Whether nothing has come, and nobody waits for anything.
+    #[inline(always)]
+    pub(super) fn has_nothing(&self) -> bool {
+        self.queue.is_empty()
+            && self.ending == Ending::No
+            && !self.inspect
+            && self.resumed.as_ref().is_none_or(|woken| woken.is_empty())
+            && self.waiting.is_none()
     }
 
     pub(super) fn next(
@@ -123,7 +139,16 @@ impl<E, R> Inner<E, R> {
             .saturating_sub(self.queue.len() + self.unstarted_bound as usize + promised)
     }
 
-    pub(super) fn has_room(&mut self, unstarted: &AtomicU32) -> bool {
+    /// Whether there is room for one who does not wait in line.
+    #[inline(always)]
+    pub(super) fn takes(&mut self, unstarted: &AtomicU32) -> bool {
+        let queued = self.queue.len() + self.unstarted_bound as usize;
+        (self.waiting.is_none() && queued < self.capacity as usize)
+            || (!self.someone_waits() && self.has_room(unstarted))
+    }
+
+    #[cold]
+    fn has_room(&mut self, unstarted: &AtomicU32) -> bool {
         if self.room() == 0 {
             self.unstarted_bound = unstarted.load(Ordering::Relaxed);
         }

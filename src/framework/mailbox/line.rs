@@ -20,7 +20,7 @@ impl<E, R, T> Mailbox<E, R, T> {
             if inner.ending != Ending::No {
                 return Err(Refused::Closed);
             }
-            if !inner.someone_waits() && inner.has_room(&self.unstarted) {
+            if inner.takes(&self.unstarted) {
                 return Ok(self.put(&mut inner, make));
             }
         }
@@ -52,7 +52,7 @@ impl<E, R, T> Mailbox<E, R, T> {
                 return Err(Refused::Full);
             }
             inner.forget_line_if_empty();
-        } else if inner.someone_waits() || !inner.has_room(&self.unstarted) {
+        } else if !inner.takes(&self.unstarted) {
             *place = Some(inner.waiting.get_or_insert_default().join(waker));
             return Err(Refused::Full);
         }

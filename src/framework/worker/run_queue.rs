@@ -38,21 +38,18 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Queues `task` behind all others. Returns how many there are, if there were any.
+    /// Queues `task` if there is no other. If there is, it comes back, to be [pushed](RunQueue::push).
     ///
     /// # Safety
     ///
     /// The caller is the worker: the one thread that ever calls this and [`RunQueue::take`].
     #[inline]
-    pub(super) unsafe fn keep(&self, task: T) -> Option<usize> {
+    pub(super) unsafe fn keep(&self, task: T) -> Result<(), T> {
         if self.length.load(Ordering::Relaxed) > 0 {
-            return Some(self.push(task));
+            return Err(task);
         }
         // SAFETY: the caller's promise.
-        match unsafe { self.next.put(task) } {
-            Ok(()) => None,
-            Err(task) => Some(self.push(task)),
-        }
+        unsafe { self.next.put(task) }
     }
 
     /// The first task.

@@ -23,10 +23,15 @@ pub(super) const NO_WATCHER: usize = usize::MAX;
 
 impl Pool {
     /// Parks until there may be work. Returns what it found in its last look, or what the watcher found behind a long turn.
-    pub(super) fn rest(&self, index: usize, watch: &mut Watch) -> Option<Arc<dyn Run>> {
+    pub(super) fn rest(
+        &self,
+        index: usize,
+        watch: &mut Watch,
+        own_task: impl FnOnce() -> Option<Arc<dyn Run>>,
+    ) -> Option<Arc<dyn Run>> {
         let me = &self.workers[index];
         me.parked.store(true, Ordering::SeqCst);
-        let found = self.own_task(index).or_else(|| self.steal_half(index));
+        let found = own_task().or_else(|| self.steal_half(index));
         if found.is_some() || self.closed.load(Ordering::SeqCst) {
             me.parked.store(false, Ordering::SeqCst);
             return found;
