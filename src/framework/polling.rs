@@ -161,6 +161,26 @@ impl<S: Service> Turn<'_, S> {
         }
     }
 
+    /// Tells those who look from outside what was done since the last time.
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, handled: u64) {
+        self.end_run();
+        self.cx.counters.handled(handled);
+        if self.runner.in_flight.is_some() || self.runner.waited {
+            self.publish_in_flight();
+        }
+    }
+
+    #[inline(never)]
+    fn publish_in_flight(&mut self) {
+        let handlers = self.runner.in_flight.as_deref();
+        self.runner.waited = handlers.is_some();
+        self.cx.counters.in_flight(handlers);
+        if handlers.is_some() && !self.runner.listed {
+            self.runner.listed = self.cx.services.patrol().list(&self.cx.shared());
+        }
+    }
+
     /// The only handler of a service that has just one is over.
     #[inline(always)]
     pub(crate) fn forget_waits(&mut self) {

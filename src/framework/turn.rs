@@ -37,7 +37,7 @@ pub(crate) struct Runner<S: Service> {
     /// The handler in flight has begun to wait for calls that may close a circle.
     pub(crate) waits: bool,
     /// Handlers were in flight when it was last told.
-    waited: bool,
+    pub(crate) waited: bool,
     _service: PhantomData<fn(S)>,
     /// Handlers that wait. Boxed, because most services never have any.
     pub(crate) in_flight: Option<Box<InFlight>>,
@@ -240,26 +240,6 @@ impl<S: Service> Turn<'_, S> {
         Readiness {
             may_start: self.may_start(),
             may_stop: self.may_stop(),
-        }
-    }
-
-    /// Tells those who look from outside what was done since the last time.
-    #[inline(always)]
-    pub(crate) fn publish(&mut self, handled: u64) {
-        self.end_run();
-        self.cx.counters.handled(handled);
-        if self.runner.in_flight.is_some() || self.runner.waited {
-            self.publish_in_flight();
-        }
-    }
-
-    #[inline(never)]
-    fn publish_in_flight(&mut self) {
-        let handlers = self.runner.in_flight.as_deref();
-        self.runner.waited = handlers.is_some();
-        self.cx.counters.in_flight(handlers);
-        if handlers.is_some() && !self.runner.listed {
-            self.runner.listed = self.cx.services.patrol().list(&self.cx.shared());
         }
     }
 
