@@ -2,7 +2,7 @@
 //!
 //! Most of what a worker runs it was given by what it ran just before, with nothing else queued: a message passed on, an answer. Such a
 //! task is put into the slot and taken out again by plain loads and stores. A thief, who comes when the worker has not finished a turn for
-//! half a millisecond, pays for both with a [heavy fence](super::fences).
+//! some time, pays for both with a [heavy fence](super::fences).
 //!
 //! ```text
 //! owner, put:   EMPTY ─────────────▶ FULL

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  woken on a worker ──▶ that worker's own queue ──▶ run a turn ──▶ own queue again, if it wants another
-//!  woken elsewhere ────▶ a parked worker's queue, and wakes it; else any queue
+//!  woken elsewhere ────▶ the queue of a worker that is awake and soon through; else a parked one's, and wakes it; else any
 //!  parked worker ──────▶ steals half of a queue of two or more, or what has lain behind one long turn
 //! ```
 //!
@@ -11,12 +11,15 @@
 //! - A service woken from a worker goes to that worker's queue without a wake. Another worker is woken, and takes half of
 //!   the queue, only when the queue holds two or more whose turns will take long enough together to pay for the crossing
 //!   ([`SHARED`]). How long turns take each worker measures as it goes.
-//! - While any worker is awake, one parked worker is the *watcher*: it looks every half millisecond for a service that lies
+//! - A service woken from outside (an answer from the IO runtime, say) goes to a worker that is awake if it will be run there sooner
+//!   than a thread could be woken for it, by what is queued there and how long turns take.
+//! - While any worker is awake, one parked worker is the *watcher*: it looks every millisecond for a service that lies
 //!   behind a long handler. A thief never takes a lone service whose worker is about to run it: that would make pairs
-//!   of services cross cores for ever. It takes one only if no turn has ended between two of its looks, and half of a
-//!   queue that held two or more at both, or at many more if their turns are shorter than the crossing. Services that have nothing to do with each other then stay apart; those that
+//!   of services cross cores for ever. It takes one only if the handler that runs there has been at it for long, or no turn
+//!   has ended between two of its looks; and half of a queue that held two or more at both, or at many more if their turns
+//!   are shorter than the crossing. Services that have nothing to do with each other then stay apart; those that
 //!   talk to each other gather again where they meet, and that is cheaper for them.
-//! - When nothing has happened for twenty looks, the watcher sleeps too: an idle pool uses no processor time.
+//! - When nothing has happened for ten looks, the watcher sleeps too: an idle pool uses no processor time.
 //!
 //! Promise: a task that was scheduled is run by some worker; once the pool is closed, by whoever schedules it or clears the pool.
 #![allow(
@@ -44,6 +47,9 @@ use watch::{NO_WATCHER, Watch};
 /// A queue is shared at once when its turns will take longer than this (some 100 µs): ten times what waking a thread and
 /// warming another cache cost. One that stays is shared by the watcher, however short its turns.
 const SHARED: u64 = ABOUT_100_US;
+
+/// What waking a thread takes (some 12 µs): who has to wait no longer than that for a worker that is awake needs no other.
+const WAKING: u64 = ABOUT_100_US / 8;
 
 /// A service that is moved has its cache lines fetched from another core (some 0.5 µs), and what it frees there goes back to this one's part of
 /// the heap. Two workers are not through sooner than one with turns that are shorter.
@@ -274,15 +280,17 @@ impl Pool {
         }
     }
 
-    /// Queues `task` from outside: with a parked worker, else with any.
+    /// Queues `task` from outside: with a worker that will soon run it, else with a parked one, else with any.
     fn inject(&self, task: Arc<dyn Run>) {
         let count = self.workers.len();
-        let watcher = self.watcher.load(Ordering::SeqCst);
-        let parked = (0..count)
-            .filter(|index| *index != watcher)
-            .chain((watcher < count).then_some(watcher))
-            .find(|index| self.workers[*index].claim());
-        let index = parked.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % count);
+        let ready = self.workers.iter().position(Worker::is_soon_through);
+        let parked = match ready {
+            Some(_) => None,
+            None => self.claim_parked(),
+        };
+        let index = ready
+            .or(parked)
+            .unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) % count);
         let me = &self.workers[index];
         let queued = me.queue.push(task);
         // If it was not parked it may have parked since; its last look takes the queue's lock after it set `parked`, so either it
@@ -296,6 +304,16 @@ impl Pool {
         if self.closed.load(Ordering::SeqCst) {
             self.finish(index, || me.queue.pop());
         }
+    }
+
+    /// Claims a parked worker: the watcher last, for another would have to take its place.
+    fn claim_parked(&self) -> Option<usize> {
+        let count = self.workers.len();
+        let watcher = self.watcher.load(Ordering::SeqCst);
+        (0..count)
+            .filter(|index| *index != watcher)
+            .chain((watcher < count).then_some(watcher))
+            .find(|index| self.workers[*index].claim())
     }
 
     fn wake_one(&self) {
@@ -364,11 +382,25 @@ impl Worker {
 
     /// Whether the handler that runs here has been at it for so long that others should not wait for it.
     fn is_held_up(&self, queued: usize) -> bool {
-        queued >= 2
-            && self
-                .doing
-                .now()
-                .is_some_and(|poll| ticks::now().saturating_sub(poll.since) >= SHARED)
+        queued >= 2 && self.has_been_at_it_for(SHARED)
+    }
+
+    /// Whether the handlers that run here have been measured last so long ago.
+    fn has_been_at_it_for(&self, long: u64) -> bool {
+        self.doing
+            .now()
+            .is_some_and(|poll| ticks::now().saturating_sub(poll.since) >= long)
+    }
+
+    /// Whether one more task would be run here sooner than a thread could be woken for it. If a handler takes longer than turns here
+    /// do, the watcher sees to it.
+    fn is_soon_through(&self) -> bool {
+        if self.parked.load(Ordering::SeqCst) {
+            return false;
+        }
+        let queued = self.queue.len_seen() as u64 + 1;
+        let turn = self.turn.load(Ordering::Relaxed);
+        turn.saturating_mul(queued) < WAKING && !self.has_been_at_it_for(WAKING)
     }
 
     /// Claims the worker if it is parked. Who has claimed it must wake it.

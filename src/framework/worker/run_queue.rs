@@ -82,6 +82,11 @@ impl<T> RunQueue<T> {
         task
     }
 
+    /// The number of tasks as it was a moment ago, without the lock.
+    pub(super) fn len_seen(&self) -> usize {
+        self.length.load(Ordering::Relaxed) + usize::from(self.next.is_full())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tasks.lock().len() + usize::from(self.next.is_full())
     }

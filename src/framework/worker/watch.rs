@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use super::super::sync::atomic::Ordering;
 use super::run_queue::Next;
-use super::{Pool, Run};
+use super::{Pool, Run, SHARED};
 
-/// How often the watcher looks: a tenth of what a person notices, a hundred times a crossing of cores.
-const WATCH: Duration = Duration::from_micros(500);
+/// How often the watcher looks. Each time wakes a thread, which costs a hundred times what a message does.
+const WATCH: Duration = Duration::from_millis(1);
 
 /// After so many looks in vain (10 ms) with nobody else awake the watcher sleeps until it is woken.
-const IDLE_LOOKS: usize = 20;
+const IDLE_LOOKS: usize = 10;
 
 /// A queue is shared that was no shorter than two for so many looks on end …
 const BUSY_LOOKS: u32 = 2;
 
 /// … or for so many (10 ms), if its turns are shorter than a crossing: a burst is over sooner on one core.
-const BUSY_LOOKS_AT_SHORT_TURNS: u32 = 20;
+const BUSY_LOOKS_AT_SHORT_TURNS: u32 = 10;
 
 pub(super) const NO_WATCHER: usize = usize::MAX;
 
@@ -45,7 +45,12 @@ impl Pool {
         self.others(index).find_map(|victim| {
             let turns = self.workers[victim].turns.load(Ordering::Relaxed);
             let queued = self.workers[victim].queue.len();
-            let (least, next) = match watch.look(victim, turns, queued) {
+            // A handler that has run for long keeps those behind it waiting, though it may have begun after the last look.
+            let sight = match watch.look(victim, turns, queued) {
+                _ if self.workers[victim].has_been_at_it_for(SHARED) => Sight::Stuck,
+                sight => sight,
+            };
+            let (least, next) = match sight {
                 Sight::Moves => return None,
                 Sight::Waits(looks) if looks >= self.patience_with(victim) => (2, Next::IsRunSoon),
                 Sight::Waits(_) => return None,
