@@ -82,7 +82,7 @@ impl Counters {
 
     /// So many polls in a row took so many ticks, none of them waiting. If that is long, it is put down to one of them.
     pub(crate) fn polled(&self, what: &'static What, ticks: u64, polls: u32) {
-        let sharing = if ticks > SHORT {
+        let parts = if ticks > SHORT {
             self.probation.store(RELAPSED, Ordering::Relaxed);
             1
         } else {
@@ -95,8 +95,8 @@ impl Counters {
         };
         // Multiplied, because a division takes as long as all the rest, and is needed for a new longest poll only.
         let longest = self.longest_poll.load(Ordering::Relaxed);
-        if ticks >= longest.saturating_add(1).saturating_mul(sharing) {
-            self.longest_poll.store(ticks / sharing, Ordering::Relaxed);
+        if ticks >= longest.saturating_add(1).saturating_mul(parts) {
+            self.longest_poll.store(ticks / parts, Ordering::Relaxed);
             self.longest_what.set(Some(what));
         }
     }
