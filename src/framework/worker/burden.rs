@@ -49,11 +49,11 @@ impl Worker {
     /// Whether one more task would be run here sooner than a thread could be woken for it. If a handler takes longer than turns here
     /// do, the watcher sees to it.
     pub(super) fn is_soon_through(&self) -> bool {
-        if self.parked.load(Ordering::SeqCst) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        if turn >= WAKING || self.parked.load(Ordering::SeqCst) {
             return false;
         }
         let queued = self.queue.len_seen() as u64 + 1;
-        let turn = self.turn.load(Ordering::Relaxed);
         turn.saturating_mul(queued) < WAKING && !self.has_been_at_it_for(WAKING)
     }
 
